@@ -1,0 +1,396 @@
+//! The growable buffer: memory, a position, an end, and a hard maximum. It does no IO.
+
+use std::{fmt, io};
+
+use bytes::{Bytes, BytesMut};
+
+/// Bytes that wait between a socket and a message.
+///
+/// ```text
+///   0        position          end          capacity        max
+///   ├────────────┼──────────────┼──────────────┤ ─ ─ ─ ─ ─ ─ ┤
+///    consumed          data          space        may grow
+/// ```
+///
+/// `position ≤ end ≤ capacity ≤ max` holds after every call. Memory is taken when bytes arrive,
+/// doubled while there is too little, and given back once everything was consumed. All sizes are
+/// in bytes.
+///
+/// ```
+/// use kakehi_channel::Buffer;
+///
+/// let mut buffer = Buffer::new(4, 16);
+/// assert_eq!(buffer.capacity(), 0, "nothing is allocated before it is needed");
+///
+/// buffer.put(b"a message").unwrap();
+/// assert_eq!((buffer.data(), buffer.capacity()), (&b"a message"[..], 16));
+///
+/// buffer.consume(2);
+/// assert_eq!(buffer.data(), b"message");
+/// assert!(buffer.put(b"far too long").is_err(), "the maximum is hard");
+/// ```
+pub struct Buffer {
+    /// Initialized at least up to `end`; its length beyond `end` means nothing.
+    memory: Vec<u8>,
+    position: usize,
+    end: usize,
+    initial: usize,
+    max: usize,
+}
+
+impl Buffer {
+    /// An empty buffer that takes `initial` bytes when first needed and never holds more than
+    /// `max`. An `initial` over `max` is lowered to it.
+    ///
+    /// ```
+    /// let buffer = kakehi_channel::Buffer::new(16_384, 1_048_576);
+    /// assert!(buffer.is_empty());
+    /// ```
+    #[must_use]
+    pub fn new(initial: usize, max: usize) -> Self {
+        Self { memory: Vec::new(), position: 0, end: 0, initial: initial.min(max), max }
+    }
+
+    /// A buffer of exactly `size` bytes, allocated at once, that neither grows nor shrinks.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
+    /// assert_eq!((buffer.capacity(), buffer.grow()), (8, false));
+    /// ```
+    #[must_use]
+    pub fn fixed(size: usize) -> Self {
+        let mut buffer = Self::new(size, size);
+        buffer.grow();
+        buffer
+    }
+
+    /// What has been put in and not yet consumed.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
+    /// buffer.put(b"data").unwrap();
+    /// assert_eq!(buffer.data(), b"data");
+    /// ```
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "position ≤ end ≤ memory.len() always holds")]
+    pub fn data(&self) -> &[u8] {
+        &self.memory[self.position..self.end]
+    }
+
+    /// The free memory behind the data: write into it, then say how much by [`fill`](Self::fill).
+    /// Empty when the capacity is used up; [`shift`](Self::shift) or [`grow`](Self::grow) make
+    /// more.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
+    /// buffer.space()[..2].copy_from_slice(b"ok");
+    /// buffer.fill(2);
+    /// assert_eq!(buffer.data(), b"ok");
+    /// ```
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "end ≤ memory.len() always holds")]
+    pub fn space(&mut self) -> &mut [u8] {
+        self.memory.resize(self.capacity(), 0);
+        &mut self.memory[self.end..]
+    }
+
+    /// Counts the first `count` bytes of [`space`](Self::space) as data.
+    ///
+    /// # Panics
+    /// When `count` is more than the space last returned: the caller claims bytes that it cannot
+    /// have written.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
+    /// buffer.space().fill(b'x');
+    /// buffer.fill(3);
+    /// assert_eq!(buffer.data(), b"xxx");
+    /// ```
+    pub fn fill(&mut self, count: usize) {
+        let space = self.memory.len() - self.end;
+        assert!(count <= space, "filled {count} bytes of a space of {space}");
+        self.end += count;
+    }
+
+    /// Drops the first `count` bytes of the data. Costs nothing: no byte moves.
+    ///
+    /// # Panics
+    /// When `count` is more than the data that there is.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
+    /// buffer.put(b"a tail").unwrap();
+    /// buffer.consume(2);
+    /// assert_eq!(buffer.data(), b"tail");
+    /// ```
+    pub fn consume(&mut self, count: usize) {
+        let len = self.len();
+        assert!(count <= len, "consumed {count} bytes of {len}");
+        self.position += count;
+        if self.is_empty() {
+            self.reset();
+        }
+    }
+
+    /// Keeps the first `count` bytes of the data and drops the rest, as after a write that
+    /// failed half-way. Does nothing when there are no more than that.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
+    /// buffer.put(b"half way").unwrap();
+    /// buffer.truncate(4);
+    /// assert_eq!(buffer.data(), b"half");
+    /// ```
+    pub fn truncate(&mut self, count: usize) {
+        self.end -= self.len().saturating_sub(count);
+    }
+
+    /// Moves the data to the start of the memory, so that what was consumed becomes space.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(4);
+    /// buffer.put(b"abcd").unwrap();
+    /// buffer.consume(3);
+    /// assert_eq!(buffer.space().len(), 0);
+    /// buffer.shift();
+    /// assert_eq!(buffer.data(), b"d");
+    /// assert_eq!(buffer.space().len(), 3);
+    /// ```
+    pub fn shift(&mut self) {
+        if self.position > 0 {
+            self.memory.copy_within(self.position..self.end, 0);
+            self.end -= self.position;
+            self.position = 0;
+        }
+    }
+
+    /// Doubles the capacity, from `initial`, up to `max`. `false`: it already is the maximum.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::new(4, 10);
+    /// let mut sizes = vec![];
+    /// while buffer.grow() {
+    ///     sizes.push(buffer.capacity());
+    /// }
+    /// assert_eq!(sizes, [4, 8, 10]);
+    /// ```
+    pub fn grow(&mut self) -> bool {
+        let capacity = self.capacity();
+        if capacity >= self.max {
+            return false;
+        }
+        let target = capacity.saturating_mul(2).max(self.initial).max(1).min(self.max);
+        self.memory.truncate(self.end);
+        self.memory.reserve_exact(target - self.end);
+        true
+    }
+
+    /// Once everything was consumed, goes back to the initial capacity. Keeps memory that still
+    /// holds data.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::new(4, 64);
+    /// buffer.put(&[0; 64]).unwrap();
+    /// buffer.shrink();
+    /// assert_eq!(buffer.capacity(), 64, "there is data in it");
+    /// buffer.consume(64);
+    /// buffer.shrink();
+    /// assert_eq!(buffer.capacity(), 4);
+    /// ```
+    pub fn shrink(&mut self) {
+        if self.is_empty() {
+            self.reset();
+            self.memory.clear();
+            self.memory.shrink_to(self.initial);
+        }
+    }
+
+    /// Appends `bytes`, shifting and growing as needed.
+    ///
+    /// # Errors
+    /// [`Full`] when they would not fit under the maximum; nothing is put in then.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(4);
+    /// buffer.put(b"abc").unwrap();
+    /// assert_eq!(
+    ///     buffer.put(b"de").unwrap_err().to_string(),
+    ///     "5 bytes do not fit into a buffer of at most 4 bytes",
+    /// );
+    /// assert_eq!(buffer.data(), b"abc");
+    /// ```
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        if bytes.len() > self.memory.capacity() - self.end {
+            self.make_room(bytes.len())?;
+        }
+        self.memory.truncate(self.end);
+        self.memory.extend_from_slice(bytes);
+        self.end += bytes.len();
+        Ok(())
+    }
+
+    /// Forgets all data and keeps the memory.
+    ///
+    /// ```
+    /// let mut buffer = kakehi_channel::Buffer::fixed(4);
+    /// buffer.put(b"abc").unwrap();
+    /// buffer.reset();
+    /// assert!(buffer.is_empty());
+    /// ```
+    pub fn reset(&mut self) {
+        self.position = 0;
+        self.end = 0;
+    }
+
+    /// How many bytes of data there are.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_channel::Buffer::fixed(4).len(), 0);
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end - self.position
+    }
+
+    /// Whether everything was consumed.
+    ///
+    /// ```
+    /// assert!(kakehi_channel::Buffer::fixed(4).is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.position == self.end
+    }
+
+    /// The memory held now, in bytes.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_channel::Buffer::fixed(4).capacity(), 4);
+    /// ```
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.memory.capacity()
+    }
+
+    /// The most memory that it will ever hold, in bytes.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_channel::Buffer::new(4, 64).max(), 64);
+    /// ```
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    pub(crate) fn initial(&self) -> usize {
+        self.initial
+    }
+
+    /// Shifts, then grows, until `count` more bytes fit.
+    fn make_room(&mut self, count: usize) -> Result<(), Full> {
+        let wanted = self.len().saturating_add(count);
+        if wanted > self.max {
+            return Err(Full { wanted, max: self.max });
+        }
+        self.shift();
+        while self.capacity() < wanted && self.grow() {}
+        Ok(())
+    }
+
+    /// Appends exactly `count` bytes that `write` adds to the vector's end.
+    #[cfg(feature = "sozu")]
+    pub(crate) fn put_with(
+        &mut self,
+        count: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Full> {
+        self.make_room(count)?;
+        self.memory.truncate(self.end);
+        write(&mut self.memory);
+        self.end = self.memory.len();
+        Ok(())
+    }
+
+    /// Takes what `source` holds as data, by exchange of memory where there is no data yet.
+    pub(crate) fn take_from(&mut self, source: &mut BytesMut) -> Result<(), Full> {
+        if self.is_empty() && source.capacity() <= self.max {
+            self.memory = Vec::from(std::mem::take(source));
+            self.position = 0;
+            self.end = self.memory.len();
+            return Ok(());
+        }
+        self.put(source)?;
+        source.clear();
+        Ok(())
+    }
+
+    /// Hands all data to the end of `target`, and the memory with it where `target` is empty.
+    pub(crate) fn give_to(&mut self, target: &mut BytesMut) {
+        if target.is_empty() {
+            self.shift();
+            self.memory.truncate(self.end);
+            *target = BytesMut::from(Bytes::from(std::mem::take(&mut self.memory)));
+        } else {
+            target.extend_from_slice(self.data());
+        }
+        self.reset();
+    }
+
+    /// Forgets all data and gives the memory back: the next byte takes memory anew.
+    pub(crate) fn release(&mut self) {
+        self.reset();
+        self.memory = Vec::new();
+    }
+}
+
+/// Puts all of each write, or fails with [`io::ErrorKind::StorageFull`] and a [`Full`] inside.
+impl io::Write for Buffer {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.put(bytes).map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Shows figures, never content: a buffer may hold secrets.
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer")
+            .field("position", &self.position)
+            .field("end", &self.end)
+            .field("capacity", &self.capacity())
+            .field("max", &self.max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bytes did not fit under a [`Buffer`]'s maximum.
+///
+/// ```
+/// let full = kakehi_channel::Buffer::fixed(1).put(b"ab").unwrap_err();
+/// assert_eq!((full.wanted, full.max), (2, 1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// The bytes that the buffer would have had to hold.
+    pub wanted: usize,
+    /// The most that it may hold.
+    pub max: usize,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes do not fit into a buffer of at most {} bytes", self.wanted, self.max)
+    }
+}
+
+impl std::error::Error for Full {}

@@ -1,0 +1,61 @@
+//! The Sōzu proxy's framing: a length, then protobuf.
+
+use prost::Message;
+
+use super::{Decode, Encode, Format, Frame};
+use crate::{Buffer, Error};
+
+/// The length is a `u64` in little-endian order.
+const HEADER: usize = size_of::<u64>();
+
+/// The framing of the command socket of [Sōzu](https://github.com/sozu-proxy/sozu): 8 bytes of
+/// little-endian length, which counts itself, then a protobuf message.
+///
+/// The message types are any that [prost](https://docs.rs/prost) can read and write. Lengths are
+/// judged as the 64-bit numbers that they are, on every platform, before anything is allocated.
+///
+/// ```
+/// use kakehi_channel::{Format, Frame, Sozu};
+///
+/// let status_request = [10, 0, 0, 0, 0, 0, 0, 0, 0x62, 0];
+/// let frame = Sozu.find(&status_request, 1024).unwrap();
+/// assert_eq!(frame, Some(Frame { payload: 8..10, len: 10 }));
+///
+/// let nonsense = [7, 0, 0, 0, 0, 0, 0, 0];
+/// assert!(Sozu.find(&nonsense, 1024).unwrap_err().is_invalid_length());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sozu;
+
+impl Format for Sozu {
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+        let Some(header) = data.first_chunk() else { return Ok(None) };
+        let declared = u64::from_le_bytes(*header);
+        let len = match usize::try_from(declared) {
+            Ok(len) if len <= max => len,
+            _ => return Err(Error::too_large_u64(declared, max)),
+        };
+        if len < HEADER {
+            return Err(Error::invalid_length(declared));
+        }
+        Ok((data.len() >= len).then_some(Frame { payload: HEADER..len, len }))
+    }
+}
+
+impl<T: Message + Default> Decode<T> for Sozu {
+    fn decode(&mut self, payload: &[u8]) -> Result<T, Error> {
+        T::decode(payload).map_err(Error::malformed)
+    }
+}
+
+impl<T: Message> Encode<T> for Sozu {
+    fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error> {
+        let len = HEADER.saturating_add(message.encoded_len());
+        out.put_with(len, |bytes| {
+            // usize is at most 64 bits wide.
+            bytes.extend_from_slice(&(len as u64).to_le_bytes());
+            message.encode_raw(bytes);
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! The version of the wire, and how an object is read.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// The version of the wire that this crate speaks.
+///
+/// ```
+/// assert_eq!(kakehi_channel::VERSION, 0);
+/// ```
+pub const VERSION: u8 = 0;
+
+/// Reads a version and refuses all but ours.
+pub(super) fn ours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let theirs = u64::deserialize(deserializer)?;
+    if theirs == u64::from(VERSION) {
+        return Ok(VERSION);
+    }
+    Err(D::Error::custom(format_args!(
+        "the message is of version {theirs}, this side speaks version {VERSION}"
+    )))
+}
+
+/// Reads `T` from an object only: serde by itself would take an array for a struct.
+pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_map(Object { expected, object: PhantomData })
+}
+
+struct Object<T> {
+    expected: &'static str,
+    object: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
