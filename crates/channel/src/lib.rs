@@ -68,5 +68,5 @@ pub use error::Error;
 pub use format::Sozu;
 pub use format::{Decode, Encode, Format, Frame, Json, encode_frame};
 pub use limits::Limits;
-pub use message::{Reply, Request, Response, Status, VERSION};
+pub use message::{Refusal, Reply, Request, Response, Status, VERSION};
 pub use path::{NoDefaultSocket, default_socket};

@@ -5,5 +5,5 @@ mod response;
 mod version;
 
 pub use request::Request;
-pub use response::{Reply, Response, Status};
+pub use response::{Refusal, Reply, Response, Status};
 pub use version::VERSION;

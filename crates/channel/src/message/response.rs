@@ -33,6 +33,9 @@ pub struct Response<T = serde_json::Value> {
     /// For a program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<T>,
+    /// With [`Status::Error`]: the server said no before anything was started, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
 }
 
 impl<T> Response<T> {
@@ -69,6 +72,22 @@ impl<T> Response<T> {
         Self::new(id, Status::Error, message)
     }
 
+    /// The final answer of a server that did not start.
+    ///
+    /// ```
+    /// use kakehi_channel::{Refusal, Response};
+    ///
+    /// let response = Response::<()>::refused("ID-1", Refusal::ShuttingDown, "shutting down");
+    /// assert_eq!(
+    ///     serde_json::to_string(&response).unwrap(),
+    ///     r#"{"id":"ID-1","version":0,"status":"ERROR","message":"shutting down","refused":"shutting_down"}"#,
+    /// );
+    /// ```
+    #[must_use]
+    pub fn refused(id: impl Into<String>, why: Refusal, message: impl Into<String>) -> Self {
+        Self { refused: Some(why), ..Self::error(id, message) }
+    }
+
     /// The same response with `content`.
     ///
     /// ```
@@ -81,7 +100,14 @@ impl<T> Response<T> {
     }
 
     fn new(id: impl Into<String>, status: Status, message: impl Into<String>) -> Self {
-        Self { id: id.into(), version: VERSION, status, message: message.into(), content: None }
+        Self {
+            id: id.into(),
+            version: VERSION,
+            status,
+            message: message.into(),
+            content: None,
+            refused: None,
+        }
     }
 }
 
@@ -128,6 +154,36 @@ impl fmt::Display for Status {
             Self::Error => "ERROR",
         })
     }
+}
+
+/// Why a server did not start what it was asked for.
+///
+/// ```
+/// use kakehi_channel::Refusal;
+///
+/// assert_eq!(serde_json::to_string(&Refusal::ShuttingDown).unwrap(), "\"shutting_down\"");
+/// let unknown: Refusal = serde_json::from_str("\"of a later version\"").unwrap();
+/// assert_eq!(unknown, Refusal::Other);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Who asks may not.
+    Denied,
+    /// A limit on connections or memory is reached: it may work later.
+    Busy,
+    /// The server is ending: its successor may answer.
+    ShuttingDown,
+    /// The request is not one, or of a version that is not spoken.
+    Malformed,
+    /// The request is over the limit.
+    TooLarge,
+    /// The request took too long to arrive.
+    TooSlow,
+    /// A reason that this side does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// What a client must know of a response to follow it to the final one, on any wire.
@@ -183,9 +239,9 @@ impl<T> Reply for Response<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Response<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Fields { id, version, status, message, content } =
+        let Fields { id, version, status, message, content, refused } =
             version::object(deserializer, "a response, which is a JSON object")?;
-        Ok(Self { id, version, status, message, content })
+        Ok(Self { id, version, status, message, content, refused })
     }
 }
 
@@ -198,4 +254,5 @@ struct Fields<T> {
     status: Status,
     message: String,
     content: Option<T>,
+    refused: Option<Refusal>,
 }
