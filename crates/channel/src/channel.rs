@@ -164,6 +164,24 @@ impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, 
 }
 
 /// Receiving.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+/// use kakehi_channel::{Channel, Json};
+/// use tokio::io::AsyncWriteExt;
+///
+/// let (ours, mut theirs) = tokio::io::duplex(64);
+/// let mut channel = Channel::<(), u8, Json, _>::new(ours);
+/// theirs.write_all(b"1\0two\x003\0").await.unwrap();
+/// drop(theirs);
+///
+/// assert_eq!(channel.next().await.expect("a number")?, 1);
+/// let error = channel.next().await.expect("an item").unwrap_err();
+/// assert!(error.is_malformed() && error.payload().unwrap() == "two");
+/// assert_eq!(channel.next().await.expect("the next one")?, 3);
+/// assert!(channel.next().await.is_none());
+/// # Ok(()) }
+/// ```
 impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
     /// The next message; `None` once the stream is over.
     ///
@@ -209,6 +227,21 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
 }
 
 /// Sending.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+/// let (mut left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+/// left.feed(1).await?;
+/// left.feed(2).await?;
+/// left.flush().await?; // both in one system call
+/// left.send(3).await?;
+/// left.close().await?;
+/// for expected in 1..=3 {
+///     assert_eq!(right.next().await.expect("a number")?, expected);
+/// }
+/// assert!(right.next().await.is_none());
+/// # Ok(()) }
+/// ```
 impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Channel<Tx, Rx, F, S> {
     /// Sends one message and all that was fed before it.
     ///
@@ -304,9 +337,52 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     }
 
     /// How many bytes are staged and not yet written.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// let (mut left, _right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+    /// left.feed(7).await?;
+    /// assert_eq!(left.staged(), 2);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn staged(&self) -> usize {
         self.framed.write_buffer().len()
+    }
+
+    /// How many bytes of a frame have come whose end has not.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use futures::FutureExt;
+    /// use kakehi_channel::{Channel, Json};
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// let (ours, mut theirs) = tokio::io::duplex(64);
+    /// let mut channel = Channel::<u8, u8, Json, _>::new(ours);
+    /// theirs.write_all(b"12").await.unwrap();
+    /// assert!(channel.next().now_or_never().is_none());
+    /// assert_eq!(channel.unfinished(), 2);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.framed.read_buffer().len()
+    }
+
+    /// The bytes of all frames received so far.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// let (mut left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+    /// left.send(7).await?;
+    /// right.next().await.expect("a number")?;
+    /// assert_eq!(right.received(), 2);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.framed.codec().received_bytes()
     }
 
     /// The largest frame that may be sent, in bytes.
@@ -338,6 +414,13 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     }
 
     /// The byte stream. Reading from it or writing to it breaks the framing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// let (left, _right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+    /// assert!(left.get_ref().peer_addr()?.is_unnamed());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn get_ref(&self) -> &S {
         self.framed.get_ref()
@@ -345,6 +428,14 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
 
     /// Gives the byte stream back. What was read and not yet decoded, or staged and not yet
     /// written, is lost.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// let (left, _right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+    /// let stream: tokio::net::UnixStream = left.into_inner();
+    /// # drop(stream);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn into_inner(self) -> S {
         self.framed.into_inner()

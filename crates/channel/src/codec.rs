@@ -17,6 +17,7 @@ pub(crate) struct Codec<F, Rx> {
     format: F,
     incoming: Buffer,
     outgoing: Buffer,
+    received_bytes: u64,
     received: PhantomData<fn() -> Rx>,
 }
 
@@ -26,6 +27,7 @@ impl<F, Rx> Codec<F, Rx> {
             format,
             incoming: Buffer::new(incoming.initial, incoming.max),
             outgoing: Buffer::new(outgoing.initial, outgoing.max),
+            received_bytes: 0,
             received: PhantomData,
         }
     }
@@ -40,9 +42,13 @@ impl<F, Rx> Codec<F, Rx> {
         self.outgoing.max()
     }
 
-    /// What is read first, in bytes.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// What is read first, in bytes: at least one, for a read of none looks like an end.
     pub(crate) fn initial_incoming(&self) -> usize {
-        self.incoming.initial()
+        self.incoming.initial().max(1)
     }
 
     /// The memory held here, in bytes.
@@ -82,6 +88,7 @@ impl<Rx, F: Decode<Rx>> Decoder for Codec<F, Rx> {
         let payload = self.incoming.data().get(frame.payload).unwrap_or_default();
         let message = self.format.decode(payload).map_err(|error| error.with_payload(payload));
         self.incoming.consume(frame.len);
+        self.received_bytes += frame.len as u64;
         if self.incoming.is_empty() {
             self.incoming.release();
         }
@@ -102,7 +109,10 @@ impl<M: ?Sized, F: Encode<M>, Rx> Encoder<&M> for Codec<F, Rx> {
 
     fn encode(&mut self, message: &M, target: &mut BytesMut) -> Result<(), Error> {
         let max = self.outgoing.max();
-        encode_frame(&mut self.format, message, &mut self.outgoing, max)?;
+        // Empty but for what a message left whose encoding panicked.
+        self.outgoing.reset();
+        encode_frame(&mut self.format, message, &mut self.outgoing, max)
+            .inspect_err(|_| self.outgoing.release())?;
         self.outgoing.give_to(target);
         Ok(())
     }

@@ -230,7 +230,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Shows figures and causes, never the bytes of a message: they may be secret.
+/// Shows figures and causes, not the payload of a message. A cause may quote a value of it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Error({:?})", self.to_string())

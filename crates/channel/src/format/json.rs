@@ -44,7 +44,7 @@ impl Format for Json {
                 self.scanned = 0;
                 Ok(Some(Frame { payload: 0..end, len: end + 1 }))
             }
-            None if within.len() == max => Err(Error::too_large(max.saturating_add(1), max)),
+            None if data.len() >= max.max(1) => Err(Error::too_large(max.saturating_add(1), max)),
             None => {
                 self.scanned = within.len();
                 Ok(None)

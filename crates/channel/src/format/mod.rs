@@ -3,6 +3,8 @@
 mod json;
 #[cfg(feature = "sozu")]
 mod sozu;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 

@@ -10,7 +10,8 @@ use crate::VERSION;
 /// A response: a JSON object on Kakehi's own wire. A request gets any number of
 /// [`Status::Processing`] ones, then exactly one that is final.
 ///
-/// The content is any type that serde can read and write.
+/// The content is any type that serde can read and write. `S` is a string: an owned one for what
+/// is received, `&str` to send what is only borrowed.
 ///
 /// ```
 /// use kakehi_channel::{Response, Status};
@@ -21,15 +22,15 @@ use crate::VERSION;
 /// assert_eq!(serde_json::to_string(&response).unwrap(), text);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Response<T = serde_json::Value> {
-    /// The request's.
-    pub id: String,
+pub struct Response<T = serde_json::Value, S = String> {
+    /// The request's; empty where the server cannot know it.
+    pub id: S,
     /// Of the wire: [`VERSION`].
     pub version: u8,
     /// Whether more will follow, and if not, how it ended.
     pub status: Status,
     /// For a person.
-    pub message: String,
+    pub message: S,
     /// For a program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<T>,
@@ -221,6 +222,16 @@ pub trait Reply {
     fn is_keep_alive(&self) -> bool {
         false
     }
+
+    /// What it tells a person, if anything.
+    fn message(&self) -> Option<&str> {
+        None
+    }
+
+    /// Why the server did not start, if it says so.
+    fn refusal(&self) -> Option<Refusal> {
+        None
+    }
 }
 
 impl<T> Reply for Response<T> {
@@ -234,6 +245,14 @@ impl<T> Reply for Response<T> {
 
     fn is_keep_alive(&self) -> bool {
         self.status == Status::Processing && self.message.is_empty() && self.content.is_none()
+    }
+
+    fn message(&self) -> Option<&str> {
+        Some(&self.message)
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        self.refused
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// The version of the wire that this crate speaks.
@@ -14,15 +14,28 @@ use serde::{
 /// ```
 pub const VERSION: u8 = 0;
 
-/// Reads a version and refuses all but ours.
+/// Reads a version and refuses all but ours, naming both.
 pub(super) fn ours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-    let theirs = u64::deserialize(deserializer)?;
-    if theirs == u64::from(VERSION) {
-        return Ok(VERSION);
+    deserializer.deserialize_u64(Version)
+}
+
+struct Version;
+
+impl Visitor<'_> for Version {
+    type Value = u8;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {VERSION}")
     }
-    Err(D::Error::custom(format_args!(
-        "the message is of version {theirs}, this side speaks version {VERSION}"
-    )))
+
+    fn visit_u64<E: de::Error>(self, theirs: u64) -> Result<u8, E> {
+        if theirs == u64::from(VERSION) {
+            return Ok(VERSION);
+        }
+        Err(E::custom(format_args!(
+            "the message is of version {theirs}, this side speaks version {VERSION}"
+        )))
+    }
 }
 
 /// Reads `T` from an object only: serde by itself would take an array for a struct.

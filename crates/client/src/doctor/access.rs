@@ -1,0 +1,154 @@
+//! Whether this process may, and by which bits it may not.
+
+use std::{ffi::OsStr, os::fd::OwnedFd, path::Path};
+
+use rustix::{
+    fs::{Access, AtFlags, accessat},
+    io::Errno,
+    process::{getegid, geteuid, getgroups},
+};
+
+use super::{Check, Finding, Problem, command, file::Node, names, show};
+
+/// What is to be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// To look a name up in a directory.
+    Search,
+    /// To connect to a socket: that takes the permission to write.
+    Write,
+}
+
+/// Whose part of the mode counts for this process: the first of these that applies, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Owner,
+    Group,
+    Others,
+}
+
+/// Asks the system, which knows of capabilities, access control lists and security modules too.
+pub(super) fn is_allowed(directory: &OwnedFd, name: &OsStr, want: Want) -> Result<bool, Errno> {
+    let access = match want {
+        Want::Search => Access::EXEC_OK,
+        Want::Write => Access::WRITE_OK,
+    };
+    match accessat(directory, name, access, AtFlags::EACCESS) {
+        Ok(()) => Ok(true),
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why the system said no, as far as the mode tells.
+pub(super) fn refusal(path: &Path, node: &Node, want: Want) -> Finding {
+    let (check, permission) = match want {
+        Want::Search => (Check::Directory, "search"),
+        Want::Write => (Check::Permission, "write"),
+    };
+    let what = format!("no {permission} permission on {}", show(path));
+    let class = class(node);
+    let (why, remedy) = if has_bit(node, class, want) {
+        let word = command(path);
+        (
+            format!("not by its mode {:04o}, which permits it", node.mode),
+            format!(
+                "see its access control list (getfacl {word}), and what the kernel says of a \
+                 security module or a sandbox (journalctl -k)"
+            ),
+        )
+    } else {
+        (lacking(node, class, want), remedy(path, node, class, want))
+    };
+    Finding::problem(check, Problem::Permission, what, why, remedy)
+}
+
+fn class(node: &Node) -> Class {
+    if node.uid == geteuid().as_raw() {
+        Class::Owner
+    } else if groups().contains(&node.gid) {
+        Class::Group
+    } else {
+        Class::Others
+    }
+}
+
+fn groups() -> Vec<u32> {
+    let mut groups = vec![getegid().as_raw()];
+    for group in getgroups().unwrap_or_default() {
+        if !groups.contains(&group.as_raw()) {
+            groups.push(group.as_raw());
+        }
+    }
+    groups
+}
+
+fn has_bit(node: &Node, class: Class, want: Want) -> bool {
+    let bit = match want {
+        Want::Search => 1,
+        Want::Write => 2,
+    };
+    bits(node, class) & bit != 0
+}
+
+fn bits(node: &Node, class: Class) -> u32 {
+    let shift = match class {
+        Class::Owner => 6,
+        Class::Group => 3,
+        Class::Others => 0,
+    };
+    node.mode >> shift & 7
+}
+
+fn lacking(node: &Node, class: Class, want: Want) -> String {
+    let Node { mode, uid, gid, .. } = *node;
+    let (me, owner, group) = (names::user(geteuid().as_raw()), names::user(uid), names::group(gid));
+    let being = match class {
+        Class::Owner => "its owner".to_owned(),
+        Class::Group => format!("in its group {group}"),
+        Class::Others => format!("neither its owner {owner} nor in its group {group}"),
+    };
+    let (all, part, letter) = (letters(mode), letters_of(bits(node, class)), letter(want));
+    format!("of its mode {mode:04o} ({all}), {me} has {part} and needs {letter}, being {being}")
+}
+
+fn remedy(path: &Path, node: &Node, class: Class, want: Want) -> String {
+    let (word, letter) = (command(path), letter(want));
+    let as_owner = format!("run this as its owner (sudo -u {})", names::sudo_user(node.uid));
+    match (class, names::group_name(node.gid)) {
+        (Class::Owner, _) => format!("chmod u+{letter} {word}"),
+        (Class::Group, _) => {
+            format!("{as_owner}, or have the group let in: chmod g+{letter} {word}")
+        }
+        // Never that somebody should join root's group.
+        (Class::Others, Some(group)) if node.gid != 0 && has_bit(node, Class::Group, want) => {
+            let me = names::sudo_user(geteuid().as_raw());
+            format!(
+                "join its group and log in again (sudo usermod -aG {group} {me}), or {as_owner}"
+            )
+        }
+        (Class::Others, _) if want == Want::Search => {
+            format!("{as_owner}, or have others let through: chmod o+{letter} {word}")
+        }
+        (Class::Others, _) => format!(
+            "{as_owner}, or have the server give its socket a group of yours and the mode 0660"
+        ),
+    }
+}
+
+fn letter(want: Want) -> char {
+    match want {
+        Want::Search => 'x',
+        Want::Write => 'w',
+    }
+}
+
+/// A mode as `ls` writes it.
+pub(super) fn letters(mode: u32) -> String {
+    [6, 3, 0].iter().map(|shift| letters_of(mode >> shift & 7)).collect()
+}
+
+fn letters_of(bits: u32) -> String {
+    let letter = |bit, letter| if bits & bit == 0 { '-' } else { letter };
+    [letter(4, 'r'), letter(2, 'w'), letter(1, 'x')].iter().collect()
+}

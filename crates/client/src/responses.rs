@@ -1,0 +1,201 @@
+//! What a request is answered by: a stream up to the final response, or that one alone.
+
+use std::{
+    fmt,
+    future::{IntoFuture, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream::FusedStream};
+use kakehi_channel::{Decode, Encode, Json, Reply};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
+
+use crate::{Answer, Call, Error, Outcome, exchange::Exchange, kind::Kind};
+
+/// The responses to one request, in the order in which they come: a [`Stream`] that ends after
+/// the final one. Awaited, it gives the final one alone.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+/// # let (_dir, path) = server();
+/// use std::time::Duration;
+/// use kakehi_client::{Client, Status};
+///
+/// let client = Client::connect(path).await?;
+/// let mut responses = client.request("backup").send().await?;
+/// while let Some(response) = responses.next_within(Duration::from_secs(2)).await? {
+///     match response.status {
+///         Status::Processing => println!("... {}", response.message),
+///         Status::Ok => println!("{}", response.message),
+///         Status::Error => eprintln!("{}", response.message),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// # What it yields
+/// - Every response as an `Ok` item, an ERROR too: it is what the server said. Only who awaits the
+///   final one alone gets an ERROR as an `Err`.
+/// - No keep-alives: they restart the clock and are dropped.
+/// - A timeout as an `Err` item ([`Error::is_timeout`]): one may wait again, or drop this.
+/// - A frame that is no response as an `Err` item ([`Error::is_malformed`]): one may wait again,
+///   but it may have been the final one.
+/// - Everything else as an `Err` item after which the stream is over and the connection is
+///   closed: the deadline ([`Error::is_deadline`]), the connection's end before the final response
+///   ([`Error::is_disconnected`]), a response with another id ([`Error::is_unexpected`]).
+///
+/// # Drop
+/// Dropped before the final response, it closes the connection: that is how the server learns of
+/// it, and why no later request can get this one's answer.
+#[must_use = "dropped, it gives the request up"]
+pub struct Responses<'c, Tx, Rx, F = Json, S = UnixStream> {
+    exchange: Exchange<'c, Tx, Rx, F, S>,
+}
+
+impl<'c, Tx: Call, Rx, F, S> Responses<'c, Tx, Rx, F, S> {
+    pub(crate) fn new(exchange: Exchange<'c, Tx, Rx, F, S>) -> Self {
+        Self { exchange }
+    }
+
+    /// The id of the request, which each response carries; `None` on a wire without ids.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.exchange.id()
+    }
+}
+
+impl<Tx, Rx, F, S> Responses<'_, Tx, Rx, F, S>
+where
+    Tx: Call,
+    Rx: Reply,
+    F: Encode<Tx> + Decode<Rx>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// The next response, if it comes within the request's timeout; `None` after the final one.
+    ///
+    /// The clock of the first response has run since the request was sent off; that of each later
+    /// one runs while it is waited for, from its start or the last keep-alive.
+    ///
+    /// # Errors
+    /// See [what it yields](Self#what-it-yields).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropped while it waits, it has lost nothing.
+    pub async fn next(&mut self) -> Option<Result<Rx, Error<Rx>>> {
+        StreamExt::next(self).await
+    }
+
+    /// The next response, if it comes within `patience`, whatever the request's timeout is; zero
+    /// means without limit, never "at once". The deadline counts as ever. `None` after the final
+    /// one.
+    ///
+    /// # Errors
+    /// See [what it yields](Self#what-it-yields).
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as [`next`](Self::next) is.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), kakehi_client::Error> {
+    /// use std::time::Duration;
+    /// use kakehi_client::{Channel, Connection, Request, Response};
+    ///
+    /// let (ours, mut theirs) = Channel::<Request, Response>::pair().unwrap();
+    /// let mut connection = Connection::new(ours);
+    /// let mut responses = connection.request("sleep").id("ID-1").send().await?;
+    /// let error = responses.next_within(Duration::from_secs(2)).await.unwrap_err();
+    /// assert!(error.is_timeout());
+    ///
+    /// theirs.send(Response::ok("ID-1", "at last")).await.unwrap();
+    /// let response = responses.next_within(Duration::from_secs(2)).await?;
+    /// assert_eq!(response.expect("the final one").message, "at last");
+    /// # Ok(()) }
+    /// ```
+    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Rx>, Error<Rx>> {
+        self.exchange.wait.restart();
+        loop {
+            let next = poll_fn(|cx| self.exchange.poll_reply(false, cx));
+            let item = if patience.is_zero() {
+                next.await
+            } else {
+                // Each turn starts anew: what came last was a keep-alive.
+                let Ok(item) = tokio::time::timeout(patience, next).await else {
+                    return Err(Error::new(Outcome::Unknown, Kind::patience(patience)));
+                };
+                item
+            };
+            match item.transpose()? {
+                Some(reply) if reply.is_keep_alive() => {}
+                reply => {
+                    self.exchange.has_shown();
+                    return Ok(reply);
+                }
+            }
+        }
+    }
+}
+
+impl<Tx, Rx, F, S> Stream for Responses<'_, Tx, Rx, F, S>
+where
+    Tx: Call,
+    Rx: Reply,
+    F: Encode<Tx> + Decode<Rx>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Item = Result<Rx, Error<Rx>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let exchange = &mut self.get_mut().exchange;
+        loop {
+            match ready!(exchange.poll_reply(true, cx)) {
+                Some(Ok(reply)) if reply.is_keep_alive() => {}
+                item => {
+                    exchange.has_shown();
+                    return Poll::Ready(item);
+                }
+            }
+        }
+    }
+}
+
+impl<Tx, Rx, F, S> FusedStream for Responses<'_, Tx, Rx, F, S>
+where
+    Tx: Call,
+    Rx: Reply,
+    F: Encode<Tx> + Decode<Rx>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn is_terminated(&self) -> bool {
+        self.exchange.is_over()
+    }
+}
+
+/// Nothing in it is pinned: what it waits for is boxed, or polled by reference.
+impl<Tx, Rx, F, S> Unpin for Responses<'_, Tx, Rx, F, S> {}
+
+impl<'c, Tx, Rx, F, S> IntoFuture for Responses<'c, Tx, Rx, F, S>
+where
+    Tx: Call,
+    Rx: Reply,
+    F: Encode<Tx> + Decode<Rx>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = Result<Rx, Error<Rx>>;
+    type IntoFuture = Answer<'c, Tx, Rx, F, S>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Answer::new(self.exchange)
+    }
+}
+
+impl<Tx, Rx, F, S> fmt::Debug for Responses<'_, Tx, Rx, F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Responses").field(&self.exchange).finish()
+    }
+}

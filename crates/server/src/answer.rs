@@ -1,0 +1,202 @@
+//! What a handler may return: `Ok` becomes OK, `Err` becomes ERROR.
+
+use std::fmt::Display;
+
+use kakehi_channel::Refusal;
+use serde::Serialize;
+
+/// A message for a person and, where there is one, content for a program.
+///
+/// ```
+/// use kakehi_server::Answer;
+///
+/// let answer = Answer::new("3 clusters").with_content(["a", "b", "c"]);
+/// assert_eq!(answer.message, "3 clusters");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<T = ()> {
+    /// For a person.
+    pub message: String,
+    /// For a program.
+    pub content: Option<T>,
+}
+
+impl Answer {
+    /// An answer without content.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_server::Answer::new("done").content, None);
+    /// ```
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), content: None }
+    }
+}
+
+impl<T> Answer<T> {
+    /// The same message with `content`.
+    ///
+    /// ```
+    /// let answer = kakehi_server::Answer::new("counted").with_content(42);
+    /// assert_eq!(answer.content, Some(42));
+    /// ```
+    #[must_use]
+    pub fn with_content<U>(self, content: U) -> Answer<U> {
+        Answer { message: self.message, content: Some(content) }
+    }
+}
+
+/// Why a handler did not do what it was asked for.
+///
+/// A handler can return anything that is [`Display`] as its error; this is for those that have
+/// content to add, or that refused before they started anything.
+///
+/// ```
+/// use kakehi_channel::Refusal;
+/// use kakehi_server::Failure;
+///
+/// let failure = Failure::new("exit code 3").with_content(3);
+/// assert_eq!(failure.content, Some(3));
+/// let refused = Failure::refused(Refusal::Denied, "deploy may not run `backup`");
+/// assert_eq!(refused.refused, Some(Refusal::Denied));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure<T = ()> {
+    /// For a person.
+    pub message: String,
+    /// For a program.
+    pub content: Option<T>,
+    /// Nothing was started, for this reason.
+    pub refused: Option<Refusal>,
+}
+
+impl Failure {
+    /// A failure without content.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_server::Failure::new("no such job").refused, None);
+    /// ```
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), content: None, refused: None }
+    }
+
+    /// Nothing was started.
+    ///
+    /// ```
+    /// let failure = kakehi_server::Failure::refused(kakehi_channel::Refusal::Busy, "try later");
+    /// assert_eq!(failure.message, "try later");
+    /// ```
+    #[must_use]
+    pub fn refused(why: Refusal, message: impl Into<String>) -> Self {
+        Self { refused: Some(why), ..Self::new(message) }
+    }
+}
+
+impl<T> Failure<T> {
+    /// The same failure with `content`.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_server::Failure::new("failed").with_content(1).content, Some(1));
+    /// ```
+    #[must_use]
+    pub fn with_content<U>(self, content: U) -> Failure<U> {
+        Failure { message: self.message, content: Some(content), refused: self.refused }
+    }
+}
+
+/// For `?` in a handler.
+///
+/// ```
+/// use kakehi_server::Failure;
+///
+/// fn port(text: &str) -> Result<u16, Failure> {
+///     Ok(text.parse()?)
+/// }
+/// assert_eq!(port("x").unwrap_err().message, "invalid digit found in string");
+/// ```
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// What a handler may return as `Ok`: nothing, a text, or an [`Answer`].
+///
+/// ```
+/// use kakehi_server::{Answer, IntoAnswer};
+///
+/// assert_eq!("done".into_answer(), Answer::new("done"));
+/// assert_eq!(().into_answer(), Answer::new(""));
+/// ```
+pub trait IntoAnswer {
+    /// For a program.
+    type Content: Serialize + Send;
+
+    /// Makes the answer.
+    fn into_answer(self) -> Answer<Self::Content>;
+}
+
+impl<T: Serialize + Send> IntoAnswer for Answer<T> {
+    type Content = T;
+
+    fn into_answer(self) -> Answer<T> {
+        self
+    }
+}
+
+impl IntoAnswer for String {
+    type Content = ();
+
+    fn into_answer(self) -> Answer {
+        Answer { message: self, content: None }
+    }
+}
+
+impl IntoAnswer for &'static str {
+    type Content = ();
+
+    fn into_answer(self) -> Answer {
+        Answer::new(self)
+    }
+}
+
+impl IntoAnswer for () {
+    type Content = ();
+
+    fn into_answer(self) -> Answer {
+        Answer::new("")
+    }
+}
+
+/// What a handler may return as `Err`: anything that is [`Display`], or a [`Failure`].
+///
+/// ```
+/// use kakehi_server::{Failure, IntoFailure};
+///
+/// let error = std::io::Error::other("the disk is full");
+/// assert_eq!(error.into_failure(), Failure::new("the disk is full"));
+/// ```
+pub trait IntoFailure {
+    /// For a program.
+    type Content: Serialize + Send;
+
+    /// Makes the failure.
+    fn into_failure(self) -> Failure<Self::Content>;
+}
+
+impl<T: Serialize + Send> IntoFailure for Failure<T> {
+    type Content = T;
+
+    fn into_failure(self) -> Self {
+        self
+    }
+}
+
+impl<E: Display> IntoFailure for E {
+    type Content = ();
+
+    fn into_failure(self) -> Failure {
+        Failure::new(self.to_string())
+    }
+}

@@ -1,0 +1,278 @@
+//! How one request is answered: the handler is polled, what it sends goes out, and it is stopped
+//! when nobody wants its answer any more.
+
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context as Task, Poll},
+    time::Duration,
+};
+
+use kakehi_channel::{Refusal, Request, Status};
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tracing::{Level, Span, error, info, info_span, warn};
+
+use crate::{
+    Context, Failure, Handler, IntoAnswer, IntoFailure,
+    clocks::{Clocks, Stop},
+    connection::Connection,
+    hub::{End, Phase},
+    outbox::Outbox,
+    serve::LAST_WORDS,
+};
+
+/// How often a client is looked at whose end cannot be waited for: it has closed its sending
+/// side, or has sent the next request already.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// How often a handler that only waited for room goes on before other tasks have their turn.
+const TURNS: usize = 16;
+
+impl<C, H, S> Connection<C, H, S>
+where
+    C: DeserializeOwned + Send + 'static,
+    H: Handler<C>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Runs one request to its final answer, or until the client has left.
+    pub(crate) async fn answer(&mut self, request: Request<C>) {
+        let server = Arc::clone(&self.server);
+        let running = server.hub().start_request();
+        if server.hub().phase() != Phase::Running {
+            return self.refuse(&request.id, Refusal::ShuttingDown, "the server is shutting down");
+        }
+        let allowed = guarded(|| server.authorize(&self.outbox.peer, &request));
+        if let Err(why) = allowed.unwrap_or_else(|| Err("the decision panicked".into())) {
+            return self.refuse(&request.id, Refusal::Denied, &why);
+        }
+        let logged = tracing::enabled!(Level::INFO).then(Instant::now);
+        let span = match logged {
+            Some(_) => {
+                let command = guarded(|| server.handler.describe(&request)).unwrap_or_default();
+                info_span!("request", id = ?request.id, command = ?command)
+            }
+            None => Span::none(),
+        };
+        let mut clocks = Clocks::new(&request, &server.limits);
+        let serial = self.outbox.open(&request.id);
+        let context = Context::new(Arc::clone(&self.outbox), serial, clocks.deadline);
+        let end = {
+            let mut handling = pin!(guarded(|| server.handler.handle(request, context)));
+            let end = poll_fn(|cx| {
+                self.poll_answer(cx, serial, &mut clocks, |outbox, cx| {
+                    match handling.as_mut().as_pin_mut() {
+                        Some(handling) => poll_handler(handling, outbox, &span, cx),
+                        None => Poll::Ready(End::Panicked),
+                    }
+                })
+            })
+            .await;
+            // A future's destructor is the handler's code too.
+            let _ = guarded(|| handling.set(None));
+            end
+        };
+        self.outbox.attend();
+        match end {
+            End::Panicked => self.say("the handler panicked"),
+            End::Cancelled => self.say(clocks.stopped.map_or("cancelled", Stop::message)),
+            End::Answered(_) | End::Refused => {}
+        }
+        server.hub().count_request(end);
+        drop(running);
+        if let Some(started) = logged {
+            span.in_scope(|| info!(end = ?end, duration = ?started.elapsed(), "answered"));
+        }
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Task<'_>,
+        serial: u64,
+        clocks: &mut Clocks,
+        mut poll_handler: impl FnMut(&Outbox, &mut Task<'_>) -> Poll<End>,
+    ) -> Poll<End> {
+        let mut turns = 0;
+        loop {
+            self.outbox.attend();
+            if let Poll::Ready(end) = poll_handler(&self.outbox, cx) {
+                return Poll::Ready(end);
+            }
+            let full = self.outbox.leave(cx.waker());
+            let written = !self.left && self.poll_write(cx).is_ready();
+            if full && written && !self.left {
+                turns += 1;
+                if turns < TURNS {
+                    continue;
+                }
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.poll_early(cx);
+            match self.poll_clocks(serial, clocks, cx) {
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+                Poll::Ready(None) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Looks for the next request, and so for the client's end, while one is running.
+    fn poll_early(&mut self, cx: &mut Task<'_>) {
+        if self.left || self.read_closed || self.early.is_some() {
+            return;
+        }
+        if let Poll::Ready(incoming) = self.poll_incoming(cx) {
+            self.early = Some(incoming);
+        }
+    }
+
+    /// Does what is due. `Ready(None)`: there is something new to poll for.
+    fn poll_clocks(
+        &mut self,
+        serial: u64,
+        clocks: &mut Clocks,
+        cx: &mut Task<'_>,
+    ) -> Poll<Option<End>> {
+        let now = Instant::now();
+        if let Some(why) = self.reason_to_stop(clocks, now) {
+            return self.stop(clocks, why, now);
+        }
+        if clocks.stopped.is_some() && clocks.cleanup_until.is_some_and(|at| at <= now) {
+            warn!("a handler did not end in its time to clean up, and is dropped");
+            return Poll::Ready(Some(End::Cancelled));
+        }
+        if self.sent != clocks.seen_sent || clocks.quiet_since.is_none() {
+            clocks.seen_sent = self.sent;
+            clocks.quiet_since = Some(now);
+        }
+        let keep_alive = clocks.keep_alive.filter(|_| !self.left && clocks.stopped.is_none());
+        let keep_alive_at = clocks.quiet_since.zip(keep_alive).map(|(since, every)| since + every);
+        if keep_alive_at.is_some_and(|at| at <= now) {
+            clocks.quiet_since = Some(now);
+            if !self.is_writing() && self.keep_alive(serial) {
+                return Poll::Ready(None);
+            }
+        }
+        let watched = !self.left && (self.read_closed || self.early.is_some());
+        if watched && clocks.look_at.is_none_or(|at| at <= now) {
+            self.left = self.peer_has_left();
+            if self.left {
+                return Poll::Ready(None);
+            }
+            clocks.look_at = Some(now + WATCH);
+        }
+        let times = [
+            clocks.cleanup_until,
+            clocks.deadline.filter(|_| clocks.stopped.is_none()),
+            clocks.quiet_since.zip(keep_alive).map(|(since, every)| since + every),
+            self.stalled_since.and_then(|t| t.checked_add(self.server.limits.write_time)),
+            clocks.look_at.filter(|_| watched),
+        ];
+        self.alarm.poll(times, cx).map(|()| None)
+    }
+
+    fn reason_to_stop(&mut self, clocks: &Clocks, now: Instant) -> Option<Stop> {
+        let closing = self.server.hub().phase() == Phase::Closing;
+        let stalled = self.stalled_since.is_some_and(|since| {
+            now.saturating_duration_since(since) >= self.server.limits.write_time
+        });
+        self.left |= stalled;
+        match clocks.stopped {
+            Some(Stop::ShuttingDown) => None,
+            _ if closing => Some(Stop::ShuttingDown),
+            None if self.left && !self.outbox.client_left() => Some(Stop::ClientLeft),
+            None if clocks.deadline.is_some_and(|at| at <= now) => Some(Stop::Deadline),
+            _ => None,
+        }
+    }
+
+    /// Cancels the handler: at once, or if it listens, with some time to clean up. A client that
+    /// is still there is told now.
+    fn stop(&mut self, clocks: &mut Clocks, why: Stop, now: Instant) -> Poll<Option<End>> {
+        clocks.stopped.get_or_insert(why);
+        if !self.outbox.cancel() {
+            return Poll::Ready(Some(End::Cancelled));
+        }
+        let cleanup = match why {
+            Stop::ShuttingDown => self.server.limits.cleanup_time.min(LAST_WORDS),
+            Stop::ClientLeft | Stop::Deadline => self.server.limits.cleanup_time,
+        };
+        clocks.cleanup_until = now.checked_add(cleanup);
+        if why == Stop::ShuttingDown {
+            clocks.stopped = Some(why);
+        }
+        self.say(why.message());
+        Poll::Ready(None)
+    }
+
+    fn keep_alive(&self, serial: u64) -> bool {
+        self.outbox.push(serial, Status::Processing, "", None::<&()>).is_ok()
+    }
+
+    /// Ends the open request in ERROR, unless it has its answer already.
+    fn say(&self, message: &str) {
+        if let Err(error) = self.outbox.close(Status::Error, message, None::<&()>, None) {
+            warn!(%error, "a final answer could not be sent");
+        }
+    }
+}
+
+/// Polls a handler, and encodes what it returns.
+fn poll_handler<A: IntoAnswer, E: IntoFailure>(
+    handling: Pin<&mut impl Future<Output = Result<A, E>>>,
+    outbox: &Outbox,
+    span: &Span,
+    cx: &mut Task<'_>,
+) -> Poll<End> {
+    let polled = guarded(|| {
+        let _entered = span.enter();
+        handling.poll(cx).map(|result| match result.map(IntoAnswer::into_answer) {
+            Ok(answer) => {
+                conclude(outbox, Status::Ok, &answer.message, answer.content.as_ref(), None)
+            }
+            Err(error) => {
+                let Failure { message, content, refused } = error.into_failure();
+                conclude(outbox, Status::Error, &message, content.as_ref(), refused)
+            }
+        })
+    });
+    polled.unwrap_or(Poll::Ready(End::Panicked))
+}
+
+/// Runs the handler's code; `None`: it panicked, which is logged.
+fn guarded<T>(code: impl FnOnce() -> T) -> Option<T> {
+    // What it may leave half-done is its own, or the outbox's, which takes half a frame back.
+    catch_unwind(AssertUnwindSafe(code))
+        .inspect_err(|panic| error!(panic = ?panic_text(&**panic), "a handler panicked"))
+        .ok()
+}
+
+/// Encodes the final answer; one that cannot be encoded becomes an ERROR that says so.
+fn conclude<T: serde::Serialize>(
+    outbox: &Outbox,
+    status: Status,
+    message: &str,
+    content: Option<&T>,
+    refused: Option<Refusal>,
+) -> End {
+    let Err(error) = outbox.close(status, message, content, refused) else {
+        return if refused.is_some() { End::Refused } else { End::Answered(status) };
+    };
+    warn!(%error, "the answer cannot be sent");
+    let text = format!("the answer cannot be sent: {error}");
+    if let Err(error) = outbox.close(Status::Error, &text, None::<&()>, None) {
+        error!(%error, "nor can this be said");
+    }
+    End::Answered(Status::Error)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}

@@ -1,0 +1,274 @@
+//! One client: its requests in, their answers out, in order, in one task.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{Sink, StreamExt};
+use kakehi_channel::{Channel, Error, Json, Limits as Memory, Refusal, Request, Response, Status};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tracing::debug;
+
+use crate::{
+    Handler,
+    alarm::Alarm,
+    hub::{End, Phase},
+    outbox::Outbox,
+    serve::Server,
+};
+
+/// The sole owner of a client's channel.
+///
+/// ```text
+///            next()                    answer()
+/// channel ──► request ──► handler ──► outbox ──► channel
+///             (early: the one          (progress, final)
+///              that came while
+///              another ran)
+/// ```
+pub(crate) struct Connection<C, H, S> {
+    pub(crate) server: Arc<Server<C, H>>,
+    pub(crate) outbox: Arc<Outbox>,
+    channel: Channel<Response, Request<C>, Json, S>,
+    /// Whether the peer has closed both directions.
+    has_left: fn(&S) -> bool,
+    /// What came while a request was running; nothing is read behind it.
+    pub(crate) early: Option<Incoming<C>>,
+    /// No more requests will come.
+    pub(crate) read_closed: bool,
+    /// Nobody reads what is written.
+    pub(crate) left: bool,
+    pub(crate) alarm: Alarm,
+    pub(crate) sent: u64,
+    pub(crate) stalled_since: Option<Instant>,
+    unfinished_since: Option<Instant>,
+    unfinished: usize,
+}
+
+/// What came from a client.
+pub(crate) enum Incoming<C> {
+    Request(Request<C>),
+    /// Something that is answered by a refusal; `last`: nothing can be read behind it.
+    Unusable {
+        id: String,
+        why: Refusal,
+        message: String,
+        last: bool,
+    },
+    End,
+}
+
+impl<C, H, S> Connection<C, H, S>
+where
+    C: DeserializeOwned + Send + 'static,
+    H: Handler<C>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(crate) fn new(
+        stream: S,
+        has_left: fn(&S) -> bool,
+        outbox: Arc<Outbox>,
+        server: Arc<Server<C, H>>,
+    ) -> Self {
+        let incoming = Memory { max: server.limits.request_bytes, ..Memory::DEFAULT };
+        let outgoing = Memory { max: server.limits.response_bytes, ..Memory::DEFAULT };
+        Self {
+            server,
+            outbox,
+            channel: Channel::with_limits(stream, incoming, outgoing),
+            has_left,
+            early: None,
+            read_closed: false,
+            left: false,
+            alarm: Alarm::default(),
+            sent: 0,
+            stalled_since: None,
+            unfinished_since: None,
+            unfinished: 0,
+        }
+    }
+
+    /// Answers requests until the client has no more, or the server ends.
+    pub(crate) async fn run(&mut self) {
+        loop {
+            match self.next().await {
+                // Boxed, so that a connection without a request has no room for a handler.
+                Incoming::Request(request) => Box::pin(self.answer(request)).await,
+                Incoming::Unusable { id, why, message, last } => {
+                    self.refuse(&id, why, &message);
+                    if last {
+                        break;
+                    }
+                }
+                Incoming::End => break,
+            }
+            if self.left {
+                break;
+            }
+        }
+        self.finish().await;
+        self.server.hub().count_bytes(self.channel.received(), self.sent);
+    }
+
+    /// The next thing from the client. All answers go out before this waits.
+    async fn next(&mut self) -> Incoming<C> {
+        if let Some(early) = self.early.take() {
+            return early;
+        }
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
+        if let Poll::Ready(incoming) = self.poll_incoming(cx) {
+            self.unfinished_since = None;
+            return Poll::Ready(incoming);
+        }
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(())) => self.outbox.rest(),
+            Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End),
+            Poll::Pending => {}
+        }
+        self.outbox.leave(cx.waker());
+        if self.server.hub().phase() == Phase::Closing {
+            return Poll::Ready(Incoming::End);
+        }
+        let limits = &self.server.limits;
+        self.unfinished_since = match self.unfinished {
+            0 => None,
+            _ => self.unfinished_since.or_else(|| Some(Instant::now())),
+        };
+        let too_slow = self.unfinished_since.and_then(|t| t.checked_add(limits.request_time));
+        let stalled = self.stalled_since.and_then(|t| t.checked_add(limits.write_time));
+        if self.alarm.poll([too_slow, stalled], cx).is_pending() {
+            return Poll::Pending;
+        }
+        if too_slow.is_some_and(|at| at <= Instant::now()) {
+            let message = format!("the request did not end within {:?}", limits.request_time);
+            return Poll::Ready(Incoming::last(Refusal::TooSlow, message));
+        }
+        debug!("the client reads nothing");
+        self.left = true;
+        Poll::Ready(Incoming::End)
+    }
+
+    /// Reads one more thing, under this connection's and the server's limits.
+    pub(crate) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
+        let polled = self.channel.poll_next_unpin(cx);
+        let unfinished = if polled.is_pending() { self.channel.unfinished() } else { 0 };
+        let limit = self.server.limits.unfinished_bytes;
+        if !self.server.hub().hold_unfinished(&mut self.unfinished, unfinished, limit) {
+            let message = format!("over {limit} bytes of unfinished requests in the server");
+            return Poll::Ready(Incoming::last(Refusal::Busy, message));
+        }
+        polled.map(|item| match item {
+            Some(Ok(request)) => Incoming::Request(request),
+            None => {
+                self.read_closed = true;
+                Incoming::End
+            }
+            Some(Err(error)) => {
+                self.left |= error.io_kind().is_some();
+                Incoming::error(&error)
+            }
+        })
+    }
+
+    /// Writes what is staged; ready once all of it is with the system.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            if self.channel.staged() == 0 {
+                self.outbox.drain(|frames| self.channel.stage_frames(frames));
+            }
+            let before = self.channel.staged();
+            if before == 0 {
+                self.stalled_since = None;
+                return Poll::Ready(Ok(()));
+            }
+            let flushed = Pin::new(&mut self.channel).poll_flush(cx);
+            let written = before - self.channel.staged();
+            self.sent += written as u64;
+            match flushed {
+                Poll::Ready(Ok(())) => self.stalled_since = None,
+                Poll::Ready(Err(error)) => {
+                    self.left = true;
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => {
+                    if written > 0 || self.stalled_since.is_none() {
+                        self.stalled_since = Some(Instant::now());
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Whether the client closed both directions, as far as the stream can tell.
+    pub(crate) fn peer_has_left(&self) -> bool {
+        (self.has_left)(self.channel.get_ref())
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.channel.staged() > 0
+    }
+
+    /// Answers something that was not started by ERROR, and says why.
+    pub(crate) fn refuse(&mut self, id: &str, why: Refusal, message: &str) {
+        debug!(?why, message = ?message, "refused");
+        self.server.hub().count_request(End::Refused);
+        self.outbox.open(id);
+        if let Err(error) = self.outbox.close(Status::Error, message, None::<&()>, Some(why)) {
+            // Only an id near the limit can be too large; without it the text fits.
+            debug!(%error, "the refusal is too large");
+            self.outbox.open("");
+            let _ = self.outbox.close(Status::Error, message, None::<&()>, Some(why));
+        }
+    }
+
+    /// Writes the rest, as long as the client takes it.
+    async fn finish(&mut self) {
+        self.server.hub().hold_unfinished(&mut self.unfinished, 0, 0);
+        if self.left {
+            return;
+        }
+        let patience = match self.server.hub().phase() {
+            Phase::Running => self.server.limits.write_time,
+            _ => self.server.limits.write_time.min(crate::serve::LAST_WORDS),
+        };
+        let write = std::future::poll_fn(|cx| self.poll_write(cx));
+        if tokio::time::timeout(patience, write).await.is_err() {
+            debug!("the client does not read its last answer");
+        }
+    }
+}
+
+impl<C> Incoming<C> {
+    fn last(why: Refusal, message: String) -> Self {
+        Self::Unusable { id: String::new(), why, message, last: true }
+    }
+
+    fn error(error: &Error) -> Self {
+        if error.io_kind().is_some() {
+            debug!(%error, "the connection failed");
+            return Self::End;
+        }
+        let why = if error.is_too_large() { Refusal::TooLarge } else { Refusal::Malformed };
+        let id = error.payload().and_then(|payload| id_of(payload)).unwrap_or_default();
+        Self::Unusable { id, why, message: error.to_string(), last: error.is_fatal() }
+    }
+}
+
+/// The id of a message that is not a request, if it has one.
+fn id_of(payload: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Id {
+        id: String,
+    }
+    serde_json::from_slice(payload).ok().map(|Id { id }| id)
+}

@@ -1,0 +1,130 @@
+//! What a handler has besides its request.
+
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+
+use kakehi_channel::{Error, Status};
+use serde::Serialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Peer, outbox::Outbox};
+
+/// A request's surroundings: where progress goes, who asks, and when to stop.
+///
+/// Clones may go to other tasks. Once the request has its final answer, what they send goes
+/// nowhere.
+#[derive(Clone)]
+pub struct Context {
+    outbox: Arc<Outbox>,
+    /// Which of the connection's requests this belongs to.
+    serial: u64,
+    deadline: Option<Instant>,
+}
+
+impl Context {
+    pub(crate) fn new(outbox: Arc<Outbox>, serial: u64, deadline: Option<Instant>) -> Self {
+        Self { outbox, serial, deadline }
+    }
+
+    /// Sends progress: a PROCESSING with `message`. It goes out as soon as the handler waits for
+    /// something; a handler that does not wait has its messages gathered. While too much waits for
+    /// the client to read, this waits too.
+    ///
+    /// # Errors
+    /// When the message is over the limit on responses. To a client that has left, or after the
+    /// final answer, it is `Ok`, and nothing is sent.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it has not sent the message.
+    ///
+    /// ```
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    ///
+    /// async fn handle(_: Request, context: Context) -> Result<(), kakehi_channel::Error> {
+    ///     for step in 1..=3 {
+    ///         context.progress(format!("step {step} of 3")).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn progress(&self, message: impl AsRef<str>) -> Result<(), Error> {
+        self.send(message.as_ref(), None::<&()>).await
+    }
+
+    /// Sends progress with content for a program. By convention, `done` and `total` in it let a
+    /// command line draw a bar.
+    ///
+    /// # Errors
+    /// As [`progress`](Self::progress), and when the content cannot be written as JSON.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it has not sent the message.
+    ///
+    /// ```
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    /// use serde_json::json;
+    ///
+    /// async fn handle(_: Request, context: Context) -> Result<(), kakehi_channel::Error> {
+    ///     context.progress_with("copying", &json!({ "done": 3, "total": 10 })).await
+    /// }
+    /// ```
+    pub async fn progress_with<T: Serialize + ?Sized>(
+        &self,
+        message: impl AsRef<str>,
+        content: &T,
+    ) -> Result<(), Error> {
+        self.send(message.as_ref(), Some(content)).await
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.outbox.peer
+    }
+
+    /// How long the client, or the server's own ceiling, still gives; `None`: without limit.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Is cancelled when the request is: because the client left, the deadline passed or the
+    /// server is ending.
+    ///
+    /// A handler that never calls this is simply dropped then. One that does is told by the token
+    /// and has [`cleanup_time`](crate::Limits::cleanup_time) to end by itself.
+    #[must_use]
+    pub fn cancellation(&self) -> CancellationToken {
+        self.outbox.cancellation(self.serial)
+    }
+
+    /// From here on, the request is carried to its end even if the client leaves.
+    pub fn outlive_client(&self) {
+        self.outbox.outlive_client(self.serial);
+    }
+
+    async fn send<T: Serialize + ?Sized>(
+        &self,
+        message: &str,
+        content: Option<&T>,
+    ) -> Result<(), Error> {
+        poll_fn(|cx| match self.outbox.poll_room(self.serial, cx) {
+            Poll::Ready(()) => {
+                Poll::Ready(self.outbox.push(self.serial, Status::Processing, message, content))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("peer", &self.outbox.peer)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

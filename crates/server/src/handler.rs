@@ -1,0 +1,87 @@
+//! What a daemon does with a request.
+
+use kakehi_channel::Request;
+
+use crate::{Context, IntoAnswer, IntoFailure};
+
+/// Answers requests whose command is a `C`. Implemented by types, and by async closures.
+///
+/// **Returning is answering**: `Ok` becomes the final OK, `Err` the final ERROR, a panic an ERROR
+/// that does not tell its text. On the way, [`Context::progress`] sends PROCESSING. So neither no
+/// final answer nor two can be written.
+///
+/// The future is polled inside the connection's own task: what it has sent goes out each time it
+/// waits. It is dropped when its request is cancelled: because the client left, the deadline
+/// passed, or the server is ending. A handler that must clean up takes
+/// [`Context::cancellation`] and is given time for it.
+///
+/// ```
+/// use kakehi_channel::Request;
+/// use kakehi_server::{Context, Handler};
+///
+/// #[derive(serde::Deserialize)]
+/// #[serde(rename_all = "snake_case")]
+/// enum Command {
+///     Reload,
+///     Echo(String),
+/// }
+///
+/// struct Daemon;
+///
+/// impl Handler<Command> for Daemon {
+///     type Answer = String;
+///     type Error = Box<dyn std::error::Error + Send + Sync>;
+///
+///     async fn handle(
+///         &self,
+///         request: Request<Command>,
+///         context: Context,
+///     ) -> Result<String, Self::Error> {
+///         match request.command.ok_or("a command is missing")? {
+///             Command::Reload => {
+///                 context.progress("reading the configuration").await?;
+///                 Ok("reloaded".into())
+///             }
+///             Command::Echo(text) => Ok(text),
+///         }
+///     }
+/// }
+/// ```
+pub trait Handler<C>: Send + Sync + 'static {
+    /// What OK carries.
+    type Answer: IntoAnswer + Send;
+    /// What ERROR carries.
+    type Error: IntoFailure + Send;
+
+    /// Does what is asked for.
+    fn handle(
+        &self,
+        request: Request<C>,
+        context: Context,
+    ) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
+
+    /// What the log calls this request; asked only if it is logged. Leave secrets out.
+    fn describe(&self, request: &Request<C>) -> String {
+        let _ = request;
+        String::new()
+    }
+}
+
+impl<C, F, Fut, A, E> Handler<C> for F
+where
+    F: Fn(Request<C>, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<A, E>> + Send,
+    A: IntoAnswer + Send,
+    E: IntoFailure + Send,
+{
+    type Answer = A;
+    type Error = E;
+
+    fn handle(
+        &self,
+        request: Request<C>,
+        context: Context,
+    ) -> impl Future<Output = Result<A, E>> + Send {
+        self(request, context)
+    }
+}

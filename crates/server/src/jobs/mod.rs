@@ -1,0 +1,18 @@
+//! Named jobs: declared in a file, run by those whom the file allows, watched as they run.
+
+mod caller;
+mod child;
+mod command;
+mod content;
+mod file;
+mod group;
+mod job;
+mod lines;
+mod output;
+mod registry;
+mod run;
+mod service;
+mod slots;
+
+pub(crate) use file::load;
+pub(crate) use service::Service;

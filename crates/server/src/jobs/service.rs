@@ -1,0 +1,301 @@
+//! The handler of the `server` binary.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use humantime::format_duration;
+use kakehi_channel::{Refusal, Request};
+use kakehi_server::{Answer, Context, Failure, Handle, Handler, demo};
+use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
+
+use super::{
+    caller::Caller,
+    command::{Cancel, Command, Run},
+    content::{self, Content, Listed, Running, Status},
+    file::{self, Jobs},
+    job::Job,
+    registry::Registry,
+    run,
+    slots::{Slot, Slots},
+};
+
+type Reply = Result<Answer<Content>, Failure<Content>>;
+
+/// Answers the commands of this server: jobs, a look at itself, the demo. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    file: Option<PathBuf>,
+    known: RwLock<Arc<Known>>,
+    registry: Arc<Registry>,
+    handle: Handle,
+    since: Instant,
+    /// Somebody asked for the end.
+    stop: Notify,
+}
+
+/// What a reload replaces.
+#[derive(Debug, Default)]
+struct Known {
+    jobs: Jobs,
+    slots: BTreeMap<String, Arc<Slots>>,
+}
+
+impl Service {
+    /// Reads the jobs of `file`, or has none.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) async fn new(file: Option<PathBuf>, handle: &Handle) -> Result<Self, Vec<String>> {
+        let service = Self(Arc::new(Shared {
+            file,
+            known: RwLock::default(),
+            registry: Arc::default(),
+            handle: handle.clone(),
+            since: Instant::now(),
+            stop: Notify::new(),
+        }));
+        service.reload().await?;
+        Ok(service)
+    }
+
+    /// Reads the file again, and says how many jobs there are now. What is running is not touched.
+    ///
+    /// # Errors
+    /// What is wrong with it; the jobs stay as they were.
+    pub(crate) async fn reload(&self) -> Result<usize, Vec<String>> {
+        let Some(file) = self.0.file.clone() else { return Ok(0) };
+        let loaded = spawn_blocking(move || file::load(&file)).await;
+        let jobs = loaded.unwrap_or_else(|error| Err(vec![error.to_string()]))?;
+        let count = jobs.len();
+        let known = &mut *self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::new(known.replaced(jobs));
+        Ok(count)
+    }
+
+    /// Waits until somebody who may asks the server to stop.
+    pub(crate) async fn stopped(&self) {
+        self.0.stop.notified().await;
+    }
+
+    /// Ends all jobs at once; none is started afterwards.
+    pub(crate) fn kill_all(&self) {
+        self.0.registry.kill_all();
+    }
+
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Known {
+    /// With `jobs` instead. Runs that are going on count on.
+    fn replaced(&self, jobs: Jobs) -> Self {
+        let busy = self.slots.iter().filter(|(_, slots)| slots.taken().0 > 0);
+        let mut slots: BTreeMap<_, _> =
+            busy.map(|(name, slots)| (name.clone(), Arc::clone(slots))).collect();
+        for (name, job) in &jobs {
+            slots
+                .entry(name.clone())
+                .and_modify(|slots| slots.resize(job.at_once))
+                .or_insert_with(|| Slots::new(job.at_once));
+        }
+        Self { jobs, slots }
+    }
+}
+
+impl Handler<Command> for Service {
+    type Answer = Answer<Content>;
+    type Error = Failure<Content>;
+
+    async fn handle(&self, request: Request<Command>, context: Context) -> Reply {
+        let known = self.known();
+        let caller = Caller::of(context.peer(), &known.jobs).await;
+        if !caller.may_ask(&known.jobs) {
+            return denied(format!("uid {} may not use this server", caller.uid));
+        }
+        let id = request.id;
+        match request.command.unwrap_or_default() {
+            Command::Run(run) => self.run(id, run, &caller, &known, &context).await,
+            Command::List => Ok(list(&caller, &known.jobs)),
+            Command::Status => Ok(self.status(&caller, &known.jobs)),
+            Command::Cancel(Cancel { id }) => self.cancel(&id, &caller).await,
+            Command::Stop => self.stop(&caller),
+            command @ Command::Demo(_) => self.demonstrate(id, command, &caller, &context).await,
+        }
+    }
+
+    /// Never the arguments: they may be secret.
+    fn describe(&self, request: &Request<Command>) -> String {
+        match &request.command {
+            Some(Command::Run(run)) => format!("run {}", run.job),
+            Some(command) => command.name().to_owned(),
+            None => Command::default().name().to_owned(),
+        }
+    }
+}
+
+impl Service {
+    async fn run(
+        &self,
+        id: String,
+        Run { job, args }: Run,
+        caller: &Caller,
+        known: &Known,
+        context: &Context,
+    ) -> Reply {
+        let Some((job, slots)) = known.jobs.get(&job).zip(known.slots.get(&job)) else {
+            return unusable(format!("there is no job `{job}`"));
+        };
+        if !caller.may_run(job) {
+            return denied(format!("uid {} may not run `{}`", caller.uid, job.name));
+        }
+        if let Err(why) = job.check(&args) {
+            return unusable(why);
+        }
+        let running = self.0.registry.enter(id, "run", Some(job.name.clone()), caller.uid);
+        let waiting = wait_for_slot(job, slots, context, &running);
+        let slot = tokio::select! {
+            slot = waiting => slot?,
+            by = running.cancelled() => return failed(format!("cancelled by uid {by}")),
+        };
+        content::ended(run::run(job, &args, context, &running, slot).await)
+    }
+
+    fn status(&self, caller: &Caller, jobs: &Jobs) -> Answer<Content> {
+        let Shared { registry, handle, since, .. } = &*self.0;
+        let (running, counters) = (registry.running(), handle.stats());
+        // Others' requests are theirs, except where they stand in one's way.
+        let visible = |job: &Option<String>| {
+            job.as_ref().and_then(|job| jobs.get(job)).is_some_and(|job| caller.may_run(job))
+        };
+        let shown = running
+            .iter()
+            .filter(|entry| caller.owns_server() || entry.uid == caller.uid || visible(&entry.job));
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_ms: since.elapsed().as_millis(),
+            connections: counters.connections,
+            running: shown.map(Running::from).collect(),
+            counters,
+        };
+        let up = format_duration(Duration::from_secs(since.elapsed().as_secs()));
+        let message = format!(
+            "up {up}, {} connections, {} requests running",
+            counters.connections,
+            running.len(),
+        );
+        Answer::new(message).with_content(Content::Status(Box::new(status)))
+    }
+
+    /// Cancels what runs under `id`, and waits until nothing of it runs any more. The id is the client's: there
+    /// may be several.
+    async fn cancel(&self, id: &str, caller: &Caller) -> Reply {
+        const PATIENCE: Duration = Duration::from_secs(15);
+        let mut running = self.0.registry.running();
+        running.retain(|entry| entry.id == id);
+        if running.is_empty() {
+            return failed(format!("no running request has the id {id:?}"));
+        }
+        running.retain(|entry| caller.uid == 0 || caller.uid == entry.uid);
+        if running.is_empty() {
+            return denied(format!("only who started {id:?}, or root, may cancel it"));
+        }
+        let content =
+            Some(Content::Cancelled { cancelled: running.iter().map(Running::from).collect() });
+        for entry in &running {
+            entry.cancel(caller.uid);
+        }
+        let all = async {
+            for entry in &running {
+                entry.until_over().await;
+            }
+        };
+        if timeout(PATIENCE, all).await.is_ok() {
+            return Ok(Answer { message: format!("cancelled {id:?}"), content });
+        }
+        let message = format!("{id:?} is cancelled, and has not ended yet");
+        Err(Failure { message, content, refused: None })
+    }
+
+    fn stop(&self, caller: &Caller) -> Reply {
+        if !caller.owns_server() {
+            return denied(format!("uid {} may not stop this server", caller.uid));
+        }
+        self.0.stop.notify_one();
+        Ok(Answer { message: "stopping".to_owned(), content: None })
+    }
+
+    async fn demonstrate(
+        &self,
+        id: String,
+        command: Command,
+        caller: &Caller,
+        context: &Context,
+    ) -> Reply {
+        let name = command.name();
+        let Command::Demo(command) = command else { return failed("not a demo".to_owned()) };
+        let running = self.0.registry.enter(id, name, None, caller.uid);
+        let demonstrated = tokio::select! {
+            demonstrated = demo::Demo.run(command, context) => demonstrated,
+            by = running.cancelled() => return failed(format!("cancelled by uid {by}")),
+        };
+        demonstrated.map(|message| Answer { message, content: None }).map_err(|failure| {
+            let Failure { message, refused, .. } = failure;
+            Failure { message, content: None, refused }
+        })
+    }
+}
+
+fn list(caller: &Caller, jobs: &Jobs) -> Answer<Content> {
+    let listed: Vec<_> = jobs.values().filter(|job| caller.may_run(job)).collect();
+    let names: Vec<_> = listed.iter().map(|job| job.name.as_str()).collect();
+    let message = match names.as_slice() {
+        [] => "no jobs".to_owned(),
+        [name] => format!("1 job: {name}"),
+        names => format!("{} jobs: {}", names.len(), names.join(", ")),
+    };
+    Answer::new(message).with_content(Content::List(listed.into_iter().map(Listed::from).collect()))
+}
+
+/// Takes a place at once, or tells the client that there is none and waits.
+async fn wait_for_slot(
+    job: &Job,
+    slots: &Arc<Slots>,
+    context: &Context,
+    running: &super::registry::Entry,
+) -> Result<Slot, Failure<Content>> {
+    if let Some(slot) = slots.try_take() {
+        return Ok(slot);
+    }
+    running.set_waiting(true);
+    let (taken, at_once) = slots.taken();
+    let message = format!("waiting: {taken} of {at_once} runs of `{}` are going on", job.name);
+    let why = Content::Waiting { waiting: true, running: taken, at_once };
+    let told = context.progress_with(message, &why).await;
+    told.map_err(|error| Failure { message: error.to_string(), content: None, refused: None })?;
+    let slot = slots.take().await;
+    running.set_waiting(false);
+    Ok(slot)
+}
+
+/// The caller may not do this.
+fn denied(message: String) -> Reply {
+    Err(Failure { message, content: None, refused: Some(Refusal::Denied) })
+}
+
+/// There is no such thing to do; nothing was started.
+fn unusable(message: String) -> Reply {
+    Err(Failure { message, content: None, refused: Some(Refusal::Other) })
+}
+
+fn failed(message: String) -> Reply {
+    Err(Failure { message, content: None, refused: None })
+}

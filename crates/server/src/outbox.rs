@@ -1,0 +1,245 @@
+//! What a connection and its handler share: the responses that wait to be written, and the word
+//! to stop.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use kakehi_channel::{Buffer, Error, Json, Refusal, Response, Status, VERSION, encode_frame};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Limits, Peer};
+
+/// What makes the first burst after a wait full, in bytes: the client has the first messages
+/// early and works while more are made.
+const LOW_WATER: usize = 1024;
+/// What makes any burst full, in bytes.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// Encoded responses on their way to the connection's channel, at most one water mark and one
+/// message of them.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) peer: Peer,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    frames: Buffer,
+    /// How many requests there were.
+    serial: u64,
+    /// The one that still wants responses; a context of another one has come too late.
+    open: Option<u64>,
+    id: String,
+    /// Whether the client still reads.
+    deaf: bool,
+    outlives_client: bool,
+    cancellation: Option<CancellationToken>,
+    /// How much makes it full.
+    mark: usize,
+    high_water: usize,
+    max_frame: usize,
+    /// The connection is looking after the outbox by itself just now.
+    attended: bool,
+    connection: Option<Waker>,
+    /// Those who wait for room; no more than the handler has tasks.
+    senders: Vec<Waker>,
+}
+
+impl Outbox {
+    pub(crate) fn new(peer: Peer, limits: &Limits) -> Self {
+        // As much again may be in the channel, on its way into the socket.
+        let high_water = (limits.outgoing_bytes / 2).clamp(1, HIGH_WATER);
+        let state = State {
+            frames: Buffer::new(LOW_WATER, high_water.saturating_add(limits.response_bytes)),
+            serial: 0,
+            open: None,
+            id: String::new(),
+            deaf: false,
+            outlives_client: false,
+            cancellation: None,
+            mark: LOW_WATER.min(high_water),
+            high_water,
+            max_frame: limits.response_bytes,
+            attended: true,
+            connection: None,
+            senders: Vec::new(),
+        };
+        Self { peer, state: Mutex::new(state) }
+    }
+
+    /// Starts answering the next request; the number is for its context.
+    pub(crate) fn open(&self, id: &str) -> u64 {
+        let state = &mut *self.lock();
+        state.serial += 1;
+        state.id.clear();
+        state.id.push_str(id);
+        state.open = Some(state.serial);
+        state.outlives_client = false;
+        state.cancellation = None;
+        state.serial
+    }
+
+    /// Ready when there is room for one more message, or nobody to send it to.
+    pub(crate) fn poll_room(&self, serial: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let state = &mut *self.lock();
+        if !state.takes(serial) || state.frames.len() < state.mark {
+            return Poll::Ready(());
+        }
+        if !state.senders.iter().any(|sender| sender.will_wake(cx.waker())) {
+            state.senders.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Appends a response to the request `serial`. A final one closes it: nothing follows.
+    pub(crate) fn push<T: Serialize + ?Sized>(
+        &self,
+        serial: u64,
+        status: Status,
+        message: &str,
+        content: Option<&T>,
+    ) -> Result<(), Error> {
+        let state = &mut *self.lock();
+        if !state.takes(serial) {
+            return Ok(());
+        }
+        state.append(status, message, content, None)?;
+        if !state.attended
+            && let Some(connection) = state.connection.take()
+        {
+            connection.wake();
+        }
+        Ok(())
+    }
+
+    /// Appends the final response to the open request, if it still wants one.
+    pub(crate) fn close<T: Serialize + ?Sized>(
+        &self,
+        status: Status,
+        message: &str,
+        content: Option<&T>,
+        refused: Option<Refusal>,
+    ) -> Result<(), Error> {
+        let state = &mut *self.lock();
+        if !state.open.is_some_and(|serial| state.takes(serial)) {
+            return Ok(());
+        }
+        state.append(status, message, content, refused)?;
+        state.open = None;
+        Ok(())
+    }
+
+    /// The open request's token, cancelled if the request is over.
+    pub(crate) fn cancellation(&self, serial: u64) -> CancellationToken {
+        let state = &mut *self.lock();
+        if state.open != Some(serial) {
+            let over = CancellationToken::new();
+            over.cancel();
+            return over;
+        }
+        state.cancellation.get_or_insert_default().clone()
+    }
+
+    /// Cancels the open request. `false`: its handler does not listen to that.
+    pub(crate) fn cancel(&self) -> bool {
+        let token = self.lock().cancellation.clone();
+        token.inspect(CancellationToken::cancel).is_some()
+    }
+
+    pub(crate) fn outlive_client(&self, serial: u64) {
+        let state = &mut *self.lock();
+        state.outlives_client |= state.open == Some(serial);
+    }
+
+    /// The client reads no more. Says whether the open request goes on nevertheless.
+    pub(crate) fn client_left(&self) -> bool {
+        let state = &mut *self.lock();
+        state.deaf = true;
+        state.frames.reset();
+        state.wake_senders();
+        state.outlives_client
+    }
+
+    /// The connection takes the floor: nobody needs to wake it.
+    pub(crate) fn attend(&self) {
+        self.lock().attended = true;
+    }
+
+    /// The connection is about to wait. Says whether a sender waits for room.
+    pub(crate) fn leave(&self, waker: &Waker) -> bool {
+        let state = &mut *self.lock();
+        state.attended = false;
+        match &state.connection {
+            Some(known) if known.will_wake(waker) => {}
+            _ => state.connection = Some(waker.clone()),
+        }
+        state.open.is_some() && state.frames.len() >= state.mark
+    }
+
+    /// Wakes the connection, for it to look at the server's phase.
+    pub(crate) fn wake(&self) {
+        if let Some(connection) = self.lock().connection.take() {
+            connection.wake();
+        }
+    }
+
+    /// Hands all that waits to `write`, and makes room for senders.
+    pub(crate) fn drain(&self, write: impl FnOnce(&mut Buffer)) {
+        let state = &mut *self.lock();
+        if state.frames.is_empty() {
+            return;
+        }
+        if state.frames.len() >= state.mark {
+            state.mark = state.mark.saturating_mul(2).min(state.high_water);
+        }
+        write(&mut state.frames);
+        state.wake_senders();
+    }
+
+    /// What is sent from here on is a new burst. Gives memory back.
+    pub(crate) fn rest(&self) {
+        let state = &mut *self.lock();
+        state.mark = LOW_WATER.min(state.high_water);
+        state.frames.shrink();
+        state.id.shrink_to(LOW_WATER);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn takes(&self, serial: u64) -> bool {
+        self.open == Some(serial) && !self.deaf
+    }
+
+    fn append<T: Serialize + ?Sized>(
+        &mut self,
+        status: Status,
+        message: &str,
+        content: Option<&T>,
+        refused: Option<Refusal>,
+    ) -> Result<(), Error> {
+        let id = self.id.as_str();
+        let response = Response { id, version: VERSION, status, message, content, refused };
+        let before = self.frames.len();
+        // The content's serialization is the handler's code: it may panic half-way.
+        catch_unwind(AssertUnwindSafe(|| {
+            encode_frame(&mut Json::default(), &response, &mut self.frames, self.max_frame)
+        }))
+        .unwrap_or_else(|panic| {
+            self.frames.truncate(before);
+            resume_unwind(panic)
+        })
+    }
+
+    fn wake_senders(&mut self) {
+        self.senders.drain(..).for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,362 @@
+//! The server: it accepts, admits, and ends in order.
+
+use std::{convert::Infallible, fmt, io, pin::Pin, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use kakehi_channel::{Buffer, Json, Refusal, Request, Response, encode_frame};
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest},
+    net::UnixStream,
+    time::timeout,
+};
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::{
+    Access, Handle, Handler, Limits, Peer, Socket,
+    connection::Connection,
+    hub::{Hub, Phase, Seat},
+    outbox::Outbox,
+};
+
+/// What a connection may still take to tell its client the end, once the server closes.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Serves `handler` on `socket` until its shutdown: a builder that is awaited.
+///
+/// ```
+/// use kakehi_channel::Request;
+/// use kakehi_server::{Context, Socket, serve};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.sock");
+/// let socket = Socket::bind(path).listen()?;
+/// serve(socket, async |request: Request<String>, context: Context| {
+///     context.progress("looking").await?;
+///     Ok::<_, kakehi_channel::Error>(format!("hello {}", request.command.unwrap_or_default()))
+/// })
+/// .shutdown(async {
+///     // tokio::signal::ctrl_c().await
+/// })
+/// .await;
+/// # Ok(()) }
+/// ```
+pub fn serve<C, H: Handler<C>>(socket: Socket, handler: H) -> Serve<C, H> {
+    Serve {
+        socket,
+        server: Server::new(handler),
+        access: Access::default(),
+        drain: Duration::from_secs(5),
+        shutdown: Box::pin(std::future::pending()),
+    }
+}
+
+/// Serves one byte stream, for whoever it belongs to, until it ends. Half-closed counts as there:
+/// only the kernel can tell more, and this stream may not be its own.
+///
+/// ```
+/// use kakehi_channel::{Channel, Json, Request, Response};
+/// use kakehi_server::{Context, Limits, Peer, serve_stream};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (ours, theirs) = tokio::io::duplex(1024);
+/// let handler = async |_: Request, _: Context| Ok::<_, String>("hello");
+/// tokio::spawn(serve_stream(ours, Peer::own(), handler, Limits::default()));
+///
+/// let mut channel = Channel::<Request, Response, Json, _>::new(theirs);
+/// channel.send(Request::new("ID-1")).await?;
+/// assert_eq!(channel.next().await.expect("an answer")?.message, "hello");
+/// # Ok(()) }
+/// ```
+///
+/// # Cancel safety
+/// Dropped, it drops the handler and the stream: the client sees the end of the connection.
+pub async fn serve_stream<C, H, S>(stream: S, peer: Peer, handler: H, limits: Limits)
+where
+    C: DeserializeOwned + Send + 'static,
+    H: Handler<C>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let server = Arc::new(Server { limits, ..Server::new(handler) });
+    let outbox = Arc::new(Outbox::new(peer, &server.limits));
+    let mut connection = Connection::new(stream, |_| false, outbox, server);
+    connection.run().await;
+}
+
+/// A server to be: set it up, then `.await` it.
+///
+/// ```
+/// use std::time::Duration;
+/// use kakehi_channel::Request;
+/// use kakehi_server::{Access, Context, Handle, Limits, Socket, serve};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.sock");
+/// let handle = Handle::default();
+/// let server = serve(Socket::bind(path).listen()?, async |_: Request<String>, _: Context| {
+///     Ok::<_, String>(())
+/// })
+/// .handle(&handle)
+/// .limits(Limits { connections: 16, ..Limits::default() })
+/// .access(Access::default().uid(1000))
+/// .authorize(|peer, request| match request.command.as_deref() {
+///     Some("stop") if peer.uid != 0 => Err("only root may stop this".into()),
+///     _ => Ok(()),
+/// })
+/// .drain(Duration::from_secs(2));
+///
+/// handle.shutdown(); // or by `.shutdown(a future)`
+/// server.await;
+/// assert_eq!(handle.stats().connections, 0);
+/// # Ok(()) }
+/// ```
+pub struct Serve<C, H> {
+    socket: Socket,
+    server: Server<C, H>,
+    access: Access,
+    drain: Duration,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// What the connections of a server share.
+pub(crate) struct Server<C, H> {
+    pub(crate) handler: H,
+    pub(crate) limits: Limits,
+    handle: Handle,
+    authorize: Option<Authorize<C>>,
+}
+
+type Authorize<C> = Box<dyn Fn(&Peer, &Request<C>) -> Result<(), String> + Send + Sync>;
+
+impl<C, H> Serve<C, H> {
+    /// Instead of [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.server.limits = limits;
+        self
+    }
+
+    /// Who may connect; by default the server's own user, and root. Who may not is told so, before
+    /// anything is read.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Decides on each request before its handler is called; `Err` says why not, to the client.
+    #[must_use]
+    pub fn authorize(
+        mut self,
+        decide: impl Fn(&Peer, &Request<C>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.server.authorize = Some(Box::new(decide));
+        self
+    }
+
+    /// Ends the server when `signal` is ready: it drains.
+    #[must_use]
+    pub fn shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.shutdown = Box::pin(signal);
+        self
+    }
+
+    /// How long running requests may go on after the shutdown; 5 s. New ones are refused
+    /// meanwhile; those left then are cancelled and told so.
+    #[must_use]
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.drain = time;
+        self
+    }
+
+    /// Makes `handle` this server's.
+    #[must_use]
+    pub fn handle(mut self, handle: &Handle) -> Self {
+        self.server.handle = handle.clone();
+        self
+    }
+}
+
+impl<C, H> Serve<C, H>
+where
+    C: DeserializeOwned + Send + 'static,
+    H: Handler<C>,
+{
+    async fn run(self) {
+        let Self { socket, server, access, drain, shutdown } = self;
+        let acceptor = Acceptor { socket, access, server: Arc::new(server) };
+        let hub = Arc::clone(acceptor.server.hub());
+        let _close = CloseWhenDropped(Arc::clone(&hub));
+        let accepting = acceptor.accept_all();
+        tokio::pin!(accepting);
+        tokio::select! {
+            never = &mut accepting => match never {},
+            () = shutdown => {}
+            () = hub.stop.notified() => {}
+        }
+
+        info!(running = hub.running(), "draining");
+        hub.enter_phase(Phase::Draining);
+        let drained = until(&hub, |hub| hub.running() == 0);
+        tokio::select! {
+            never = &mut accepting => match never {},
+            end = timeout(drain, drained) => if end.is_err() {
+                warn!(running = hub.running(), "cancelling what has not ended in {drain:?}");
+            },
+        }
+
+        hub.enter_phase(Phase::Closing);
+        // Twice: once for the handlers, once for what is written last.
+        if timeout(2 * LAST_WORDS, until(&hub, Hub::is_empty)).await.is_err() {
+            warn!("connections are left open");
+        }
+    }
+}
+
+/// Waits until `done` holds, looking again whenever something has ended.
+async fn until(hub: &Hub, done: impl Fn(&Hub) -> bool) {
+    while !done(hub) {
+        hub.ended.notified().await;
+    }
+}
+
+impl<C, H> IntoFuture for Serve<C, H>
+where
+    C: DeserializeOwned + Send + 'static,
+    H: Handler<C>,
+{
+    type Output = ();
+    type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// # Cancel safety
+    /// Dropped, it cancels what is running, without a drain, and removes the socket.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+struct CloseWhenDropped(Arc<Hub>);
+
+impl Drop for CloseWhenDropped {
+    fn drop(&mut self) {
+        self.0.enter_phase(Phase::Closing);
+    }
+}
+
+struct Acceptor<C, H> {
+    socket: Socket,
+    access: Access,
+    server: Arc<Server<C, H>>,
+}
+
+impl<C, H> Acceptor<C, H>
+where
+    C: DeserializeOwned + Send + 'static,
+    H: Handler<C>,
+{
+    /// Accepts for ever: no error of one client, nor a lack of descriptors, ends a server.
+    async fn accept_all(&self) -> Infallible {
+        const FIRST_PAUSE: Duration = Duration::from_millis(20);
+        const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.socket.accept().await {
+                Ok(stream) => {
+                    pause = FIRST_PAUSE;
+                    self.admit(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // EMFILE, ENFILE, ENOMEM: an end of one of our connections may help.
+                    warn!(%error, ?pause, "cannot accept");
+                    let _ = timeout(pause, self.server.hub().freed.notified()).await;
+                    pause = (2 * pause).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: UnixStream) {
+        let peer = match Peer::of(&stream) {
+            Ok(peer) if self.access.allows(&peer) => peer,
+            Ok(peer) => {
+                let message = format!("uid {} may not use this server", peer.uid);
+                return self.refuse(&stream, Refusal::Denied, &message);
+            }
+            Err(error) => {
+                let message = format!("cannot tell who is asking: {error}");
+                return self.refuse(&stream, Refusal::Denied, &message);
+            }
+        };
+        let outbox = Arc::new(Outbox::new(peer, &self.server.limits));
+        match self.server.hub().connect(&outbox, &self.server.limits) {
+            Err(message) => self.refuse(&stream, Refusal::Busy, &message),
+            Ok(seat) => {
+                tokio::spawn(serve_one(stream, outbox, seat, Arc::clone(&self.server)));
+            }
+        }
+    }
+
+    /// Tells a client why, if the socket takes it at once, and closes.
+    fn refuse(&self, stream: &UnixStream, why: Refusal, message: &str) {
+        debug!(?why, message, "refused a connection");
+        self.server.hub().count_refused_connection();
+        let response = Response::<()>::refused("", why, message);
+        let mut frame = Buffer::fixed(4096);
+        if let Err(error) = encode_frame(&mut Json::default(), &response, &mut frame, 4096)
+            .map_err(io::Error::other)
+            .and_then(|()| Ok(rustix::io::write(stream, frame.data())?))
+        {
+            debug!(%error, "cannot say so");
+        }
+    }
+}
+
+async fn serve_one<C, H>(
+    stream: UnixStream,
+    outbox: Arc<Outbox>,
+    seat: Seat,
+    server: Arc<Server<C, H>>,
+) where
+    C: DeserializeOwned + Send + 'static,
+    H: Handler<C>,
+{
+    let Peer { uid, pid, .. } = outbox.peer;
+    let span = info_span!("connection", number = seat.number, uid, pid);
+    let mut connection = Connection::new(stream, has_left, outbox, server);
+    connection.run().instrument(span).await;
+    drop(seat);
+}
+
+/// Whether the peer has closed the connection, rather than only its sending side.
+fn has_left(stream: &UnixStream) -> bool {
+    let ready = stream.ready(Interest::READABLE | Interest::WRITABLE).now_or_never();
+    ready.is_some_and(|ready| ready.is_ok_and(tokio::io::Ready::is_write_closed))
+}
+
+impl<C, H> Server<C, H> {
+    fn new(handler: H) -> Self {
+        Self { handler, limits: Limits::default(), handle: Handle::default(), authorize: None }
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.handle.hub
+    }
+
+    pub(crate) fn authorize(&self, peer: &Peer, request: &Request<C>) -> Result<(), String> {
+        self.authorize.as_ref().map_or(Ok(()), |decide| decide(peer, request))
+    }
+}
+
+impl<C, H> fmt::Debug for Serve<C, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("socket", &self.socket)
+            .field("limits", &self.server.limits)
+            .field("access", &self.access)
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,222 @@
+//! What the tests of the wire share: scripted byte streams, payloads of any bytes, property runs.
+
+use std::{
+    collections::VecDeque,
+    fmt::Debug,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use prost::{
+    DecodeError, Message,
+    bytes::{Buf, BufMut},
+    encoding::{DecodeContext, WireType},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How many cases a property is tried on.
+pub const CASES: u32 = 1_000;
+
+/// Runs `test` on [`CASES`] values of `strategy`.
+///
+/// # Panics
+/// When one fails, with the smallest that does.
+pub fn for_all<S: Strategy>(strategy: &S, test: impl Fn(S::Value))
+where
+    S::Value: Debug,
+{
+    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(strategy, |value| {
+        test(value);
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
+
+/// Polls `future` once, and drops it.
+pub fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Sizes of reads or writes, used in turn and over again; `true`: not ready once, after this one.
+pub type Chunks = Vec<(usize, bool)>;
+
+/// Any [`Chunks`], tiny and large ones mixed.
+pub fn chunks() -> impl Strategy<Value = Chunks> {
+    let size = prop_oneof![1..=4_usize, 1..=64_usize, 1..=9_000_usize];
+    proptest::collection::vec((size, any::<bool>()), 1..12)
+}
+
+/// One thing that a [`Script`] does when it is read from.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// It gives these bytes, in several reads if there is no room for all of them.
+    Bytes(Vec<u8>),
+    /// It is not ready, once.
+    Wait,
+    /// It fails.
+    Fail(io::ErrorKind),
+}
+
+/// A byte stream that is read by a script, is at its end behind it, and keeps what is written.
+#[derive(Debug, Default)]
+pub struct Script {
+    steps: VecDeque<Step>,
+    reads: usize,
+    given: usize,
+    write_sizes: VecDeque<(usize, bool)>,
+    waits: bool,
+    written: Vec<u8>,
+}
+
+impl Script {
+    /// To be read by `steps`.
+    #[must_use]
+    pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self { steps: steps.into_iter().collect(), ..Self::default() }
+    }
+
+    /// To be read in pieces, as `chunks` cut them.
+    #[must_use]
+    pub fn cut(mut bytes: &[u8], chunks: &Chunks) -> Self {
+        let mut steps = vec![];
+        for (size, wait) in chunks.iter().cycle() {
+            let (chunk, rest) = bytes.split_at((*size).min(bytes.len()));
+            if chunk.is_empty() {
+                break;
+            }
+            steps.push(Step::Bytes(chunk.to_vec()));
+            steps.extend(wait.then_some(Step::Wait));
+            bytes = rest;
+        }
+        Self::new(steps)
+    }
+
+    /// To be written to in pieces, as `chunks` cut them.
+    #[must_use]
+    pub fn writable(chunks: Chunks) -> Self {
+        Self { write_sizes: chunks.into(), ..Self::default() }
+    }
+
+    /// How often it was read from.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.reads
+    }
+
+    /// How many bytes it has given.
+    #[must_use]
+    pub fn given(&self) -> usize {
+        self.given
+    }
+
+    /// What was written to it.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        &self.written
+    }
+}
+
+impl AsyncRead for Script {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.reads += 1;
+        match self.steps.pop_front() {
+            Some(Step::Bytes(mut bytes)) => {
+                let rest = bytes.split_off(bytes.len().min(buffer.remaining()));
+                buffer.put_slice(&bytes);
+                self.given += bytes.len();
+                if !rest.is_empty() {
+                    self.steps.push_front(Step::Bytes(rest));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Some(Step::Wait) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Step::Fail(kind)) => Poll::Ready(Err(kind.into())),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Script {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if std::mem::take(&mut self.waits) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut count = bytes.len();
+        if let Some((size, wait)) = self.write_sizes.pop_front() {
+            self.write_sizes.push_back((size, wait));
+            self.waits = wait;
+            count = count.min(size);
+        }
+        self.written.extend(bytes.iter().take(count));
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A protobuf message that is its own encoding: it takes any payload, and gives it back as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Raw(pub Vec<u8>);
+
+impl Message for Raw {
+    fn encode_raw(&self, target: &mut impl BufMut) {
+        target.put_slice(&self.0);
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn merge(&mut self, source: impl Buf) -> Result<(), DecodeError> {
+        self.0.put(source);
+        Ok(())
+    }
+
+    /// Not called, since [`merge`](Message::merge) takes all fields at once.
+    fn merge_field(
+        &mut self,
+        _: u32,
+        _: WireType,
+        _: &mut impl Buf,
+        _: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        unreachable!("all fields are taken at once")
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The frame of `payload` in the framing of Sōzu.
+#[must_use]
+pub fn sozu_frame(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u64 + 8).to_le_bytes(), payload].concat()
+}

@@ -1,0 +1,507 @@
+//! One byte stream, any handler: each accepted request gets exactly one final answer.
+//! Time is paused: what takes seconds here takes none.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use kakehi_channel::{Refusal, Request, Response, Status};
+use kakehi_server::{Answer, Context, Failure, Handler, Limits, Peer, serve_stream};
+use serde::{Serialize, Serializer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    sync::mpsc,
+    task::JoinHandle,
+    time::Instant,
+};
+
+/// A server of `handler` and the other end of its stream.
+fn start<H: Handler<String>>(handler: H, limits: Limits) -> (DuplexStream, JoinHandle<()>) {
+    let (ours, theirs) = tokio::io::duplex(4096);
+    (theirs, tokio::spawn(serve_stream(ours, Peer::own(), handler, limits)))
+}
+
+async fn ask(stream: &mut DuplexStream, requests: &[&str]) {
+    let wire: String = requests.iter().map(|request| format!("{request}\0")).collect();
+    stream.write_all(wire.as_bytes()).await.unwrap();
+}
+
+/// The next response, or `None` at the end of the stream.
+async fn response(stream: &mut DuplexStream) -> Option<Response> {
+    let mut frame = vec![];
+    loop {
+        match stream.read_u8().await {
+            Ok(0) => return Some(serde_json::from_slice(&frame).unwrap()),
+            Ok(byte) => frame.push(byte),
+            Err(_) => {
+                assert!(frame.is_empty(), "the stream ended inside a frame");
+                return None;
+            }
+        }
+    }
+}
+
+/// Everything until the end, in short: `id STATUS message`.
+async fn all(stream: &mut DuplexStream) -> Vec<String> {
+    let mut seen = vec![];
+    while let Some(response) = response(stream).await {
+        seen.push(format!("{} {} {}", response.id, response.status, response.message));
+    }
+    seen
+}
+
+const ASK: &str = r#"{"id":"a","version":0,"command":"go"}"#;
+
+#[tokio::test(start_paused = true)]
+async fn returning_ok_is_one_ok_after_the_progress() {
+    let (mut stream, _) = start(
+        async |_: Request<String>, context: Context| {
+            context.progress("half").await.unwrap();
+            Ok::<_, String>(Answer::new("done").with_content(7))
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[ASK]).await;
+    assert_eq!(response(&mut stream).await, Some(Response::processing("a", "half")));
+    let last = Response::ok("a", "done").with_content(7.into());
+    assert_eq!(response(&mut stream).await, Some(last));
+    stream.shutdown().await.unwrap();
+    assert_eq!(response(&mut stream).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn returning_err_is_one_error_with_its_content_and_refusal() {
+    let (mut stream, _) = start(
+        async |request: Request<String>, _: Context| match request.id.as_str() {
+            "plain" => Err::<(), _>(Failure::new("it failed").with_content(vec![1])),
+            _ => Err(Failure {
+                refused: Some(Refusal::Denied),
+                ..Failure::new("no").with_content(vec![])
+            }),
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[r#"{"id":"plain","version":0}"#, r#"{"id":"no","version":0}"#]).await;
+    let failed = Response::error("plain", "it failed").with_content(vec![1]);
+    assert_eq!(typed(response(&mut stream).await), Some(failed));
+    let refused = response(&mut stream).await.unwrap();
+    assert_eq!((refused.status, refused.refused), (Status::Error, Some(Refusal::Denied)));
+}
+
+fn typed(response: Option<Response>) -> Option<Response<Vec<u8>>> {
+    response.map(|r| serde_json::from_value(serde_json::to_value(r).unwrap()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_one_error_that_keeps_its_text_from_the_client() {
+    let (mut stream, _) = start(
+        async |request: Request<String>, _: Context| {
+            assert!(request.id != "a", "the secret text");
+            Ok::<_, String>("fine")
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[ASK, r#"{"id":"b","version":0}"#]).await;
+    stream.shutdown().await.unwrap();
+    assert_eq!(all(&mut stream).await, ["a ERROR the handler panicked", "b OK fine"]);
+}
+
+/// Content whose serialization fails in one of two ways, after it has begun.
+struct Broken {
+    panics: bool,
+}
+
+impl Serialize for Broken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::{Error, SerializeSeq};
+        let mut list = serializer.serialize_seq(None)?;
+        list.serialize_element("begun")?;
+        assert!(!self.panics, "the secret text");
+        Err(S::Error::custom("no more"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_cannot_be_written_is_one_error_and_no_half_frame() {
+    let (mut stream, _) = start(
+        async |request: Request<String>, _: Context| {
+            let panics = request.id == "panics";
+            Ok::<_, String>(Answer::new("never seen").with_content(Broken { panics }))
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[r#"{"id":"fails","version":0}"#, r#"{"id":"panics","version":0}"#]).await;
+    stream.shutdown().await.unwrap();
+    let seen = all(&mut stream).await;
+    assert_eq!(
+        seen,
+        [
+            "fails ERROR the answer cannot be sent: cannot encode the message: no more",
+            "panics ERROR the handler panicked",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_over_the_limit_is_one_error_that_names_the_limit() {
+    let (mut stream, _) = start(
+        async |_: Request<String>, _: Context| Ok::<_, String>("x".repeat(2000)),
+        Limits { response_bytes: 1000, ..Limits::default() },
+    );
+    ask(&mut stream, &[ASK]).await;
+    let answer = response(&mut stream).await.unwrap();
+    assert_eq!(answer.status, Status::Error);
+    assert!(answer.message.contains("limit of 1000 bytes"), "{}", answer.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_there_as_soon_as_the_handler_waits() {
+    let (release, released) = mpsc::channel::<()>(1);
+    let released = Arc::new(tokio::sync::Mutex::new(released));
+    let (mut stream, _) = start(
+        move |_: Request<String>, context: Context| {
+            let released = Arc::clone(&released);
+            async move {
+                context.progress("one").await?;
+                context.progress("two").await?;
+                released.lock().await.recv().await;
+                Ok::<_, kakehi_channel::Error>("done")
+            }
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[ASK]).await;
+    let before = Instant::now();
+    assert_eq!(response(&mut stream).await.unwrap().message, "one");
+    assert_eq!(response(&mut stream).await.unwrap().message, "two");
+    assert_eq!(before.elapsed(), Duration::ZERO, "nothing was held back");
+    release.send(()).await.unwrap();
+    assert_eq!(response(&mut stream).await.unwrap().status, Status::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_requests_in_one_write_get_five_answers_in_order() {
+    let (mut stream, _) = start(
+        async |request: Request<String>, context: Context| {
+            context.progress("on it").await.unwrap();
+            // The later the request, the shorter it takes.
+            let turn: u64 = request.id.parse().unwrap();
+            tokio::time::sleep(Duration::from_secs(10 - turn)).await;
+            Ok::<_, String>(())
+        },
+        Limits::default(),
+    );
+    let requests: Vec<_> = (0..5).map(|n| format!(r#"{{"id":"{n}","version":0}}"#)).collect();
+    ask(&mut stream, &requests.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    stream.shutdown().await.unwrap();
+    let expected: Vec<_> =
+        (0..5).flat_map(|n| [format!("{n} PROCESSING on it"), format!("{n} OK ")]).collect();
+    assert_eq!(all(&mut stream).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_gets_one_error_each_and_spares_what_follows() {
+    let (mut stream, _) = start(ok, Limits::default());
+    let garbage = [
+        "",
+        "garbage",
+        "[1]",
+        r#"{"id":"v","version":9}"#,
+        r#"{"id":"c","version":0,"command":3}"#,
+    ];
+    ask(&mut stream, &garbage).await;
+    ask(&mut stream, &[ASK]).await;
+    for id in ["", "", "", "v", "c"] {
+        let answer = response(&mut stream).await.unwrap();
+        assert_eq!((answer.id.as_str(), answer.status), (id, Status::Error));
+        assert_eq!(answer.refused, Some(Refusal::Malformed));
+        assert!(answer.message.contains("column"), "it says where: {}", answer.message);
+    }
+    assert_eq!(response(&mut stream).await, Some(Response::ok("a", "ok")));
+}
+
+async fn ok(_: Request<String>, _: Context) -> Result<&'static str, String> {
+    Ok("ok")
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_request_before_the_end_gets_one_error() {
+    let (mut stream, _) = start(ok, Limits::default());
+    ask(&mut stream, &[ASK]).await;
+    stream.write_all(br#"{"id":"ha"#).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let seen = all(&mut stream).await;
+    assert_eq!(
+        seen,
+        ["a OK ok", " ERROR the connection ended inside a frame, after 9 bytes of it"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_over_the_limit_gets_one_error_and_the_end() {
+    let (mut stream, server) = start(ok, Limits { request_bytes: 100, ..Limits::default() });
+    ask(&mut stream, &[ASK, &"x".repeat(200), ASK]).await;
+    assert_eq!(response(&mut stream).await, Some(Response::ok("a", "ok")));
+    let refused = response(&mut stream).await.unwrap();
+    assert_eq!((refused.status, refused.refused), (Status::Error, Some(Refusal::TooLarge)));
+    assert!(refused.message.contains("100 bytes"), "{}", refused.message);
+    assert_eq!(response(&mut stream).await, None);
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_must_end_in_time_while_an_idle_connection_may_stay() {
+    let (mut stream, server) = start(ok, Limits::default());
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    ask(&mut stream, &[ASK]).await;
+    assert_eq!(response(&mut stream).await, Some(Response::ok("a", "ok")));
+    let begun = Instant::now();
+    for byte in br#"{"id":"slow"# {
+        stream.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let refused = response(&mut stream).await.unwrap();
+    assert_eq!(refused.refused, Some(Refusal::TooSlow));
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    assert_eq!(response(&mut stream).await, None);
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_alives_come_at_half_of_the_timeout_and_only_when_asked_for() {
+    let (mut stream, _) = start(
+        async |_: Request<String>, _: Context| {
+            tokio::time::sleep(Duration::from_millis(2200)).await;
+            Ok::<_, String>("done")
+        },
+        Limits { max_timeout: Some(Duration::from_secs(2)), ..Limits::default() },
+    );
+    for (asked, expected) in [
+        ("", 0),
+        (r#","timeout_ms":0"#, 0),
+        (r#","timeout_ms":1000"#, 4),
+        (r#","timeout_ms":3600000"#, 2),
+    ] {
+        ask(&mut stream, &[&format!(r#"{{"id":"k","version":0{asked}}}"#)]).await;
+        let mut alive = 0;
+        loop {
+            let response = response(&mut stream).await.unwrap();
+            if response.status.is_final() {
+                break;
+            }
+            assert_eq!(response, Response::processing("k", ""));
+            alive += 1;
+        }
+        assert_eq!(alive, expected, "with {asked:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_puts_keep_alives_off() {
+    let (mut stream, _) = start(
+        async |_: Request<String>, context: Context| {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                context.progress("alive anyway").await.unwrap();
+            }
+            Ok::<_, String>("done")
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[r#"{"id":"k","version":0,"timeout_ms":1000}"#]).await;
+    stream.shutdown().await.unwrap();
+    let seen = all(&mut stream).await;
+    assert_eq!(seen.len(), 11, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_cancels_the_handler_and_answers() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&dropped);
+    let (mut stream, _) = start(
+        move |_: Request<String>, context: Context| {
+            let guard = OnDrop(Arc::clone(&counter));
+            async move {
+                let _guard = guard;
+                assert!(context.remaining().is_some());
+                pending::<Result<(), String>>().await
+            }
+        },
+        Limits { max_deadline: Some(Duration::from_secs(60)), ..Limits::default() },
+    );
+    for (asked, seconds) in
+        [(r#","deadline_ms":5000"#, 5), ("", 60), (r#","deadline_ms":18446744073709551615"#, 60)]
+    {
+        let begun = Instant::now();
+        ask(&mut stream, &[&format!(r#"{{"id":"d","version":0{asked}}}"#)]).await;
+        let answer = response(&mut stream).await.unwrap();
+        assert_eq!(answer.status, Status::Error);
+        assert!(answer.message.contains("deadline"), "{}", answer.message);
+        assert_eq!(begun.elapsed().as_secs(), seconds);
+    }
+    assert_eq!(dropped.load(Ordering::SeqCst), 3);
+}
+
+struct OnDrop(Arc<AtomicUsize>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_listens_is_told_and_may_clean_up_but_not_for_ever() {
+    let cleaned = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&cleaned);
+    let (mut stream, _) = start(
+        move |request: Request<String>, context: Context| {
+            let counter = Arc::clone(&counter);
+            async move {
+                let token = context.cancellation();
+                token.cancelled().await;
+                context.progress("too late to be sent").await.unwrap();
+                if request.id == "stubborn" {
+                    pending::<()>().await;
+                }
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                counter.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, String>("too late as well")
+            }
+        },
+        Limits::default(),
+    );
+    let begun = Instant::now();
+    let deadline = r#","version":0,"deadline_ms":1000"#;
+    ask(
+        &mut stream,
+        &[
+            &format!(r#"{{"id":"polite"{deadline}}}"#),
+            &format!(r#"{{"id":"stubborn"{deadline}}}"#),
+            r#"{"id":"next","version":9}"#,
+        ],
+    )
+    .await;
+    for (id, seconds) in [("polite", 1), ("stubborn", 1 + 3 + 1), ("next", 1 + 3 + 1 + 10)] {
+        assert_eq!(response(&mut stream).await.unwrap().id, id);
+        assert_eq!(begun.elapsed().as_secs(), seconds, "{id}");
+    }
+    assert_eq!(cleaned.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_does_not_clean_up_in_time_is_dropped() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&dropped);
+    let (mut stream, _) = start(
+        move |_: Request<String>, context: Context| {
+            let guard = OnDrop(Arc::clone(&counter));
+            async move {
+                let _guard = guard;
+                let _token = context.cancellation();
+                pending::<Result<(), String>>().await
+            }
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[r#"{"id":"s","version":0,"deadline_ms":1000}"#]).await;
+    assert_eq!(response(&mut stream).await.unwrap().status, Status::Error);
+    tokio::time::sleep(Duration::from_millis(9900)).await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 0);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_waits_for_the_reader_in_bounded_memory_and_arrives_whole() {
+    const MESSAGES: usize = 20_000;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&sent);
+    let (mut stream, _) = start(
+        move |_: Request<String>, context: Context| {
+            let counter = Arc::clone(&counter);
+            async move {
+                for n in 0..MESSAGES {
+                    context.progress(format!("{n:060}")).await?;
+                    counter.store(n, Ordering::SeqCst);
+                }
+                Ok::<_, kakehi_channel::Error>("done")
+            }
+        },
+        Limits { outgoing_bytes: 64 * 1024, ..Limits::default() },
+    );
+    ask(&mut stream, &[ASK]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let ahead = sent.load(Ordering::SeqCst) * 110;
+    assert!(ahead < 80 * 1024, "{ahead} bytes are made that nobody reads");
+    for n in 0..MESSAGES {
+        assert_eq!(response(&mut stream).await.unwrap().message, format!("{n:060}"));
+    }
+    assert_eq!(response(&mut stream).await.unwrap().status, Status::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_for_the_write_time_is_given_up() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&dropped);
+    let (mut stream, server) = start(
+        move |_: Request<String>, context: Context| {
+            let guard = OnDrop(Arc::clone(&counter));
+            async move {
+                let _guard = guard;
+                loop {
+                    context.progress("flood").await?;
+                }
+                #[expect(unreachable_code, reason = "it names the type")]
+                Ok::<(), kakehi_channel::Error>(())
+            }
+        },
+        Limits::default(),
+    );
+    let begun = Instant::now();
+    ask(&mut stream, &[ASK]).await;
+    server.await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 30);
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_task_may_send_progress_until_the_final_answer_and_not_behind_it() {
+    let (mut stream, _) = start(
+        async |request: Request<String>, context: Context| {
+            let other = context.clone();
+            let task = tokio::spawn(async move {
+                for n in 0..10 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    other.progress(format!("{n}")).await.unwrap();
+                }
+            });
+            if request.id == "waits" {
+                task.await.unwrap();
+            } else {
+                tokio::time::sleep(Duration::from_millis(2500)).await;
+            }
+            Ok::<_, String>("done")
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[r#"{"id":"hurries","version":0}"#]).await;
+    let begun = Instant::now();
+    for (message, tenths) in [("0", 10), ("1", 20), ("done", 25)] {
+        assert_eq!(response(&mut stream).await.unwrap().message, message);
+        assert_eq!(begun.elapsed().as_millis() / 100, tenths, "{message} is not held back");
+    }
+    ask(&mut stream, &[r#"{"id":"waits","version":0}"#]).await;
+    stream.shutdown().await.unwrap();
+    let seen = all(&mut stream).await;
+    let expected: Vec<_> = (0..10)
+        .map(|n| format!("waits PROCESSING {n}"))
+        .chain(["waits OK done".to_owned()])
+        .collect();
+    assert_eq!(seen, expected);
+}

@@ -1,0 +1,122 @@
+//! Channels over real Unix sockets.
+
+use std::{io::ErrorKind, os::fd::OwnedFd, path::Path};
+
+use futures::future::join;
+use kakehi_channel::{Channel, Error, Limits, Request, Response};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
+use tempfile::TempDir;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::soon;
+
+async fn connect(path: &Path) -> Result<Channel<Request, Response>, Error> {
+    Channel::connect(path).await
+}
+
+/// Connecting to `path` must fail with `kind`, and the error must say where and why.
+async fn is_refused(path: &Path, kind: ErrorKind) {
+    let error = connect(path).await.unwrap_err();
+    assert_eq!(error.io_kind(), Some(kind), "{error}");
+    let start = format!("cannot connect to {}: ", path.display());
+    assert!(error.to_string().starts_with(&start), "{error}");
+    let source = std::error::Error::source(&error).unwrap();
+    assert!(error.to_string().ends_with(&source.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_an_error_of_the_system_with_the_path() {
+    let dir = TempDir::new().unwrap();
+    let [missing, file, stale] = ["missing", "file", "stale"].map(|name| dir.path().join(name));
+    is_refused(&missing, ErrorKind::NotFound).await;
+    is_refused(&missing.join("deeper"), ErrorKind::NotFound).await;
+
+    std::fs::write(&file, "not a socket").unwrap();
+    is_refused(&file, ErrorKind::ConnectionRefused).await;
+    is_refused(&file.join("deeper"), ErrorKind::NotADirectory).await;
+
+    drop(UnixListener::bind(&stale).unwrap());
+    assert!(stale.exists(), "what a server that was killed leaves behind");
+    is_refused(&stale, ErrorKind::ConnectionRefused).await;
+
+    let too_long = dir.path().join("x".repeat(108));
+    is_refused(&too_long, ErrorKind::InvalidInput).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_of_connections_is_an_error_at_once() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("busy");
+    let busy: OwnedFd = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&busy, 0).unwrap();
+    let _first = connect(&path).await.unwrap();
+    is_refused(&path, ErrorKind::WouldBlock).await;
+}
+
+#[tokio::test]
+async fn a_connected_client_receives_more_than_it_sends() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut client = connect(&path).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let mut server =
+        Channel::<Response, Request>::with_limits(accepted, Limits::DEFAULT, Limits::CLIENT);
+    assert_eq!((client.max_outgoing(), server.max_outgoing()), (1 << 20, 16 << 20));
+
+    let request = Request::with_command("ID-1", "all of it".into());
+    client.send(request.clone()).await.unwrap();
+    assert_eq!(soon(server.next()).await.unwrap().unwrap(), request);
+    let mut response = Response::ok("ID-1", "x".repeat(3 << 20));
+    let (sent, received) = soon(join(server.send(response.clone()), client.next())).await;
+    sent.unwrap();
+    assert!(received.unwrap().unwrap() == response);
+
+    response.message = "x".repeat(16 << 20);
+    assert!(server.send(response).await.unwrap_err().is_too_large());
+    let large = Request::with_command("ID-2", "x".repeat(1 << 20).into());
+    assert!(client.send(large).await.unwrap_err().is_too_large());
+}
+
+#[tokio::test]
+async fn a_pair_sends_both_ways() {
+    let (mut left, mut right) = Channel::<Request, Response>::pair().unwrap();
+    left.send(Request::new("ID-1")).await.unwrap();
+    right.send(Response::ok("ID-1", "done")).await.unwrap();
+    assert_eq!(soon(right.next()).await.unwrap().unwrap(), Request::new("ID-1"));
+    assert_eq!(soon(left.next()).await.unwrap().unwrap(), Response::ok("ID-1", "done"));
+}
+
+#[tokio::test]
+async fn both_sides_know_who_the_other_is() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let client = connect(&path).await.unwrap();
+    let server = Channel::<Response, Request>::new(listener.accept().await.unwrap().0);
+    let ours = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+        Some(rustix::process::getpid().as_raw_pid()),
+    );
+    for peer in [client.peer_cred().unwrap(), server.peer_cred().unwrap()] {
+        assert_eq!((peer.uid(), peer.gid(), peer.pid()), ours);
+    }
+}
+
+#[tokio::test]
+async fn a_channel_lends_and_gives_back_its_socket() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let channel = Channel::<u8, u8>::new(ours);
+    assert_eq!(sockopt::socket_domain(&channel).unwrap(), AddressFamily::UNIX);
+    assert_eq!(sockopt::socket_type(&channel).unwrap(), SocketType::STREAM);
+    rustix::io::write(&channel, b"raw").unwrap();
+    let ours = channel.into_inner();
+    theirs.readable().await.unwrap();
+    let mut bytes = [0; 8];
+    assert_eq!(theirs.try_read(&mut bytes).unwrap(), 3);
+    drop(ours);
+    theirs.readable().await.unwrap();
+    assert_eq!(theirs.try_read(&mut bytes).unwrap(), 0, "it was the only owner");
+}

@@ -1,0 +1,206 @@
+//! Who may do what, and what they see.
+
+use kakehi_tests::programs::wait_for;
+use serde_json::json;
+
+use super::support::{Client, Jobs, alive, ask_as, run, unique_seconds, wait_until_alive};
+
+/// The user `nobody` and the group `daemon`, by number.
+const NOBODY: u32 = 65_534;
+const DAEMON: u32 = 1;
+
+const TWO_JOBS: &str = "[job.ours]\nrun = ['true']\nabout = 'for us'\n\
+    [job.theirs]\nrun = ['echo', 'hello']\nabout = 'for them'\nargs = ['^[a-z]+$']\ntimeout = '1m'\n\
+    allow = { users = ['nobody'] }\n";
+
+fn open(jobs: &str) -> Jobs {
+    let jobs = Jobs::with_flags(jobs, &["--mode", "666"]);
+    jobs.open_folder();
+    jobs
+}
+
+fn started(jobs: &Jobs, id: &str, job: &str) -> Client {
+    let mut client = jobs.client();
+    client.send(id, run(job, &[]));
+    client.progress();
+    client
+}
+
+#[test]
+fn list_says_all_that_a_caller_needs_to_know() {
+    let jobs = Jobs::start(TWO_JOBS);
+    let last = jobs.ask("list").pop().unwrap();
+    assert_eq!(last["message"], "2 jobs: ours, theirs");
+    assert_eq!(
+        last["content"],
+        json!([
+            { "job": "ours", "about": "for us", "args": [], "at_once": 1,
+              "when_client_leaves": "kill" },
+            { "job": "theirs", "about": "for them", "args": ["^[a-z]+$"], "timeout_ms": 60_000,
+              "at_once": 1, "when_client_leaves": "kill" },
+        ]),
+    );
+}
+
+#[test]
+fn a_user_runs_and_sees_only_what_the_file_allows() {
+    let jobs = open(TWO_JOBS);
+    let Some(listed) = ask_as(NOBODY, &jobs, "ID-1", "list") else { return };
+    assert_eq!(listed["message"], "1 job: theirs");
+    assert_eq!(listed["content"].as_array().unwrap().len(), 1);
+    let ran = ask_as(NOBODY, &jobs, "ID-2", run("theirs", &[])).unwrap();
+    assert_eq!((&ran["status"], &ran["content"]["stdout_lines"]), (&json!("OK"), &json!(1)));
+    let denied = ask_as(NOBODY, &jobs, "ID-3", run("ours", &[])).unwrap();
+    assert_eq!(denied["message"], "uid 65534 may not run `ours`");
+    assert_eq!((&denied["status"], &denied["refused"]), (&json!("ERROR"), &json!("denied")));
+    // Root may run what it is not named for.
+    assert_eq!(jobs.run("theirs", &[])["status"], "OK");
+}
+
+#[test]
+fn a_user_whom_no_job_names_is_refused_whatever_they_ask() {
+    let jobs = open(TWO_JOBS);
+    for command in [json!("status"), json!("list"), run("theirs", &[]), json!("countdown")] {
+        let Some(last) = ask_as(DAEMON, &jobs, "ID-1", command.clone()) else { return };
+        assert_eq!(last["message"], "uid 1 may not use this server", "{command}");
+        assert_eq!(last["refused"], "denied");
+    }
+}
+
+#[test]
+fn the_members_of_a_group_may_run_what_the_group_may() {
+    let jobs = open("[job.a]\nrun = ['true']\nallow = { groups = ['daemon'] }");
+    let Some(last) = ask_as(DAEMON, &jobs, "ID-1", run("a", &[])) else { return };
+    assert_eq!(last["status"], "OK");
+    let last = ask_as(NOBODY, &jobs, "ID-1", run("a", &[])).unwrap();
+    assert_eq!(last["refused"], "denied");
+}
+
+#[test]
+fn status_tells_how_the_server_is_and_what_runs() {
+    let jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1000']");
+    let _client = started(&jobs, "ID-a", "a");
+    let mut demo = jobs.client();
+    demo.send("ID-demo", "countdown");
+    demo.progress();
+    let last = jobs.ask("status").pop().unwrap();
+    let status = &last["content"];
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["pid"], jobs.server.pid().as_raw_nonzero().get());
+    assert_eq!(status["connections"], 3);
+    assert!(status["uptime_ms"].is_u64() && status["counters"]["accepted"].is_u64());
+    let running = status["running"].as_array().unwrap();
+    let told: Vec<_> = running
+        .iter()
+        .map(|entry| json!([entry["id"], entry["command"], entry["job"], entry["uid"]]))
+        .collect();
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!(
+        told,
+        [json!(["ID-a", "run", "a", uid]), json!(["ID-demo", "countdown", null, uid])]
+    );
+    assert!(running[0]["age_ms"].is_u64() && running[0]["pid"].is_u64());
+    assert!(last["message"].as_str().unwrap().contains("3 connections, 2 requests running"));
+}
+
+#[test]
+fn others_requests_are_not_seen_unless_they_are_in_ones_way() {
+    let jobs = open(
+        "[job.secret]\nrun = ['sh', '-c', 'echo started; sleep 1000']\n\
+         [job.shared]\nrun = ['sh', '-c', 'echo started; sleep 1000']\nallow.users = ['nobody']",
+    );
+    let _secret = started(&jobs, "ID-secret", "secret");
+    let _shared = started(&jobs, "ID-shared", "shared");
+    let Some(last) = ask_as(NOBODY, &jobs, "ID-1", "status") else { return };
+    let running = last["content"]["running"].as_array().unwrap();
+    assert_eq!(running.len(), 1);
+    assert_eq!(running[0]["job"], "shared");
+}
+
+#[test]
+fn a_cancelled_job_is_over_when_the_one_who_cancelled_has_the_answer() {
+    let seconds = unique_seconds();
+    let jobs =
+        Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', 'echo started; sleep {seconds}']"));
+    let mut client = started(&jobs, "ID-a", "a");
+    let mut waiting = jobs.client();
+    waiting.send("ID-b", run("a", &[]));
+    waiting.progress();
+
+    let last = jobs.ask(json!({ "cancel": { "id": "ID-b" } })).pop().unwrap();
+    assert_eq!(last["content"]["cancelled"][0]["waiting"], true);
+    assert_eq!(
+        waiting.last()["message"],
+        format!("cancelled by uid {}", rustix::process::geteuid().as_raw())
+    );
+
+    let last = jobs.ask(json!({ "cancel": { "id": "ID-a" } })).pop().unwrap();
+    assert_eq!((&last["status"], &last["message"]), (&json!("OK"), &json!("cancelled \"ID-a\"")));
+    assert_eq!(last["content"]["cancelled"][0]["job"], "a");
+    assert!(alive(&seconds).is_empty());
+    let ended = client.last();
+    let who = format!("`a` was ended: cancelled by uid {}", rustix::process::geteuid().as_raw());
+    assert_eq!((&ended["status"], &ended["message"]), (&json!("ERROR"), &json!(who)));
+    assert_eq!(
+        (&ended["content"]["signal"], &ended["content"]["ended_by"]),
+        (&json!(15), &json!("cancel"))
+    );
+
+    let last = jobs.ask(json!({ "cancel": { "id": "ID-a" } })).pop().unwrap();
+    assert_eq!(last["message"], "no running request has the id \"ID-a\"");
+}
+
+#[test]
+fn a_demo_can_be_cancelled_too() {
+    let jobs = Jobs::start("");
+    let mut demo = jobs.client();
+    demo.send("ID-demo", "countdown");
+    demo.progress();
+    assert_eq!(jobs.ask(json!({ "cancel": { "id": "ID-demo" } })).pop().unwrap()["status"], "OK");
+    assert!(demo.last()["message"].as_str().unwrap().starts_with("cancelled by uid"));
+}
+
+#[test]
+fn another_user_cannot_cancel_a_job_and_root_can() {
+    let seconds = unique_seconds();
+    let script = format!("echo started; sleep {seconds}");
+    let jobs = open(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\nallow.users = ['nobody']"));
+    let mut ours = started(&jobs, "ID-ours", "a");
+    let cancel = |id: &str| json!({ "cancel": { "id": id } });
+    let Some(last) = ask_as(NOBODY, &jobs, "ID-1", cancel("ID-ours")) else { return };
+    assert_eq!(last["message"], "only who started \"ID-ours\", or root, may cancel it");
+    assert_eq!(last["refused"], "denied");
+    wait_until_alive(&format!("sleep {seconds}"), 2);
+
+    std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| ask_as(NOBODY, &jobs, "ID-theirs", run("a", &[])));
+        assert!(wait_for(|| (jobs.running().len() == 2).then_some(())).is_some());
+        assert_eq!(jobs.ask(cancel("ID-theirs")).pop().unwrap()["status"], "OK");
+        assert_eq!(theirs.join().unwrap().unwrap()["message"], "cancelled by uid 0");
+    });
+    jobs.ask(cancel("ID-ours"));
+    assert_eq!(ours.last()["content"]["ended_by"], "cancel");
+}
+
+#[test]
+fn only_root_and_the_servers_user_may_stop_it() {
+    let mut jobs = open(TWO_JOBS);
+    let Some(last) = ask_as(NOBODY, &jobs, "ID-1", "stop") else { return };
+    assert_eq!(last["message"], "uid 65534 may not stop this server");
+    assert_eq!(last["refused"], "denied");
+    let last = jobs.ask("stop").pop().unwrap();
+    assert_eq!((&last["status"], &last["message"]), (&json!("OK"), &json!("stopping")));
+    assert!(jobs.server.wait().success());
+    assert!(!jobs.server.socket().exists());
+}
+
+#[test]
+fn what_is_no_command_is_told_with_those_that_are() {
+    let jobs = Jobs::start(TWO_JOBS);
+    let last = jobs.ask("lst").pop().unwrap();
+    let message = last["message"].as_str().unwrap();
+    assert!(message.contains("unknown command `lst`: there are run, list, status"), "{message}");
+    assert_eq!(last["refused"], "malformed");
+    let last = jobs.ask(json!({ "run": { "job": "ours", "arg": [] } })).pop().unwrap();
+    assert!(last["message"].as_str().unwrap().contains("unknown field `arg`"), "{last}");
+}

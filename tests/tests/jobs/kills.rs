@@ -1,0 +1,163 @@
+//! How a job is ended: all of its process group, and nothing is left.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use kakehi_tests::programs::{has_tool, wait_for};
+use serde_json::json;
+
+use super::support::{Jobs, alive, run, unique_seconds, wait_until_alive};
+
+/// Three processes: a shell, its child, and one in the background.
+fn family(seconds: &str, before: &str, keys: &str) -> Jobs {
+    let script = format!("{before} sleep {seconds} & echo started; sleep {seconds}; echo over");
+    Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\n{keys}"))
+}
+
+fn descriptors(jobs: &Jobs) -> usize {
+    let folder = format!("/proc/{}/fd", jobs.server.pid().as_raw_nonzero());
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn a_killed_client_takes_its_jobs_whole_group_with_it_within_a_second() {
+    if !has_tool("nc") {
+        return;
+    }
+    let seconds = unique_seconds();
+    let jobs = family(&seconds, "", "");
+    let request = json!({ "id": "ID-1", "version": 0, "command": run("a", &[]) });
+    let mut client = Command::new("sh")
+        .args(["-c", r#"exec 3<&0; (printf '%s\0' "$0"; cat <&3) | nc -U "$1""#])
+        .arg(request.to_string())
+        .arg(jobs.server.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until_alive(&seconds, 3);
+    let socket = jobs.server.socket();
+    let nc = alive(&format!("nc -U {}", socket.display()));
+    let nc = nc.iter().find(|found| found.command.starts_with("nc")).unwrap();
+    super::support::kill(nc, rustix::process::Signal::KILL);
+    let took = wait_until_alive(&seconds, 0);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    drop(client.stdin.take());
+    client.wait().unwrap();
+    assert!(jobs.zombies().is_empty());
+}
+
+#[test]
+fn a_job_that_is_to_finish_does_so_without_its_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("finished");
+    let jobs = Jobs::start(&format!(
+        "[job.a]\nrun = ['sh', '-c', 'echo one; sleep 1; yes | head -n 100000; echo done > {}']\n\
+         when_client_leaves = 'finish'",
+        file.display(),
+    ));
+    let mut client = jobs.client();
+    client.send("ID-1", run("a", &[]));
+    assert_eq!(client.progress(), "one");
+    drop(client);
+    sleep(Duration::from_millis(200));
+    assert_eq!(jobs.running().len(), 1);
+    assert!(wait_for(|| fs::read(&file).ok().filter(|text| !text.is_empty())).is_some());
+    assert!(wait_for(|| jobs.running().is_empty().then_some(())).is_some());
+    jobs.wait_for_log("ended");
+}
+
+#[test]
+fn a_job_that_ignores_sigterm_is_killed_five_seconds_later() {
+    let seconds = unique_seconds();
+    let jobs = family(&seconds, "trap \"\" TERM;", "");
+    let mut client = jobs.client();
+    client.send("ID-1", run("a", &[]));
+    client.progress();
+    wait_until_alive(&seconds, 3);
+    drop(client);
+    let start = Instant::now();
+    sleep(Duration::from_millis(4500));
+    assert_eq!(alive(&seconds).len(), 3, "it has its time");
+    wait_until_alive(&seconds, 0);
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(6500), "{took:?}");
+    assert!(wait_for(|| jobs.zombies().is_empty().then_some(())).is_some());
+    assert!(wait_for(|| jobs.running().is_empty().then_some(())).is_some());
+}
+
+#[test]
+fn a_job_may_clean_up_when_it_is_told_to_end() {
+    let script = "trap \"echo cleaning; sleep 0.5; echo clean; exit 0\" TERM; echo started; \
+                  while :; do sleep 0.1; done";
+    let jobs = Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\ntimeout = '300ms'"));
+    let responses = jobs.ask(run("a", &[]));
+    // The shell itself says something on stderr, about its `sleep`.
+    let stdout = responses.iter().filter(|response| response["content"]["stream"] == "stdout");
+    let messages: Vec<_> = stdout.map(|response| &response["message"]).collect();
+    assert_eq!(messages, ["started", "cleaning", "clean"]);
+    let last = responses.last().unwrap();
+    assert_eq!(last["status"], "ERROR", "it did not end by itself");
+    assert_eq!(last["message"], "`a` was ended: its timeout of 300ms has passed");
+    assert_eq!(
+        (&last["content"]["exit_code"], &last["content"]["ended_by"]),
+        (&json!(0), &json!("timeout"))
+    );
+}
+
+#[test]
+fn a_job_ends_at_its_timeout() {
+    let seconds = unique_seconds();
+    let jobs = family(&seconds, "", "timeout = '500ms'");
+    let start = Instant::now();
+    let last = jobs.run("a", &[]);
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(last["content"]["signal"], 15);
+    assert!(alive(&seconds).is_empty());
+}
+
+#[test]
+fn a_request_whose_deadline_passes_takes_its_job_along() {
+    let seconds = unique_seconds();
+    let jobs = family(&seconds, "", "");
+    let mut client = jobs.client();
+    let request =
+        json!({ "id": "ID-1", "version": 0, "command": run("a", &[]), "deadline_ms": 500 });
+    client.request(&request);
+    let last = client.last();
+    assert_eq!(last["message"], "cancelled: the deadline has passed");
+    wait_until_alive(&seconds, 0);
+}
+
+#[test]
+fn a_hundred_clients_that_left_leave_no_process_and_no_descriptor() {
+    let seconds = unique_seconds();
+    let jobs = family(&seconds, "", "at_once = 100");
+    // Once the connection that waited for the server to listen is closed.
+    assert!(
+        wait_for(|| (jobs.ask("status")[0]["content"]["connections"] == 1).then_some(())).is_some()
+    );
+    let before = descriptors(&jobs);
+    for _ in 0..5 {
+        let clients: Vec<_> = (0..20)
+            .map(|_| {
+                let mut client = jobs.client();
+                client.send("ID-1", run("a", &[]));
+                client.progress();
+                client
+            })
+            .collect();
+        drop(clients);
+    }
+    let took = wait_until_alive(&seconds, 0);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(wait_for(|| jobs.zombies().is_empty().then_some(())).is_some(), "{:?}", jobs.zombies());
+    let left = wait_for(|| (descriptors(&jobs) <= before).then_some(()));
+    assert!(left.is_some(), "{} descriptors, {before} before", descriptors(&jobs));
+}

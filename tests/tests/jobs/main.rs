@@ -1,0 +1,14 @@
+//! Named jobs, through the real `server` binary.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod callers;
+mod checking;
+mod ends;
+mod kills;
+mod output;
+mod reloading;
+mod signals;
+mod support;
+mod systemd;
+mod waiting;

@@ -1,0 +1,82 @@
+//! SIGTERM, SIGINT, and a second one.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::support::{Client, Jobs, alive, run, unique_seconds, wait_until_alive};
+
+fn started(jobs: &Jobs) -> Client {
+    let mut client = jobs.client();
+    client.send("ID-1", run("a", &[]));
+    assert_eq!(client.progress(), "started");
+    client
+}
+
+fn endless(seconds: &str, before: &str, flags: &[&str]) -> Jobs {
+    let script = format!("{before} echo started; sleep {seconds}");
+    Jobs::with_flags(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"), flags)
+}
+
+#[test]
+fn a_job_may_end_while_the_server_drains() {
+    let mut jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1; echo over']");
+    let mut client = started(&jobs);
+    let mut other = jobs.client();
+    jobs.server.signal(Signal::TERM);
+    jobs.wait_for_log("draining");
+    other.send("ID-2", run("a", &[]));
+    assert_eq!(other.last()["refused"], "shutting_down");
+    assert_eq!(client.progress(), "over");
+    assert_eq!(client.last()["status"], "OK");
+    assert_eq!(jobs.server.wait().code(), Some(0));
+    assert!(!jobs.server.socket().exists());
+}
+
+#[test]
+fn a_job_that_does_not_end_is_ended_after_the_drain() {
+    let seconds = unique_seconds();
+    let mut jobs = endless(&seconds, "trap \"\" TERM;", &["--drain", "500ms"]);
+    let mut client = started(&jobs);
+    wait_until_alive(&seconds, 2);
+    let start = Instant::now();
+    jobs.server.signal(Signal::INT);
+    assert_eq!(client.last()["message"], "cancelled: the server is shutting down");
+    assert_eq!(jobs.server.wait().code(), Some(0));
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(500) && took < Duration::from_millis(1900), "{took:?}");
+    wait_until_alive(&seconds, 0);
+}
+
+#[test]
+fn a_second_signal_ends_at_once_with_all_that_runs() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let seconds = unique_seconds();
+        let mut jobs = endless(&seconds, "trap \"\" TERM INT;", &["--drain", "1m"]);
+        let mut client = started(&jobs);
+        wait_until_alive(&seconds, 2);
+        jobs.server.signal(signal);
+        jobs.wait_for_log("draining");
+        assert_eq!(alive(&seconds).len(), 2, "it drains");
+        let start = Instant::now();
+        jobs.server.signal(signal);
+        assert_eq!(jobs.server.wait().code(), Some(code));
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        let gone = wait_until_alive(&seconds, 0);
+        assert!(gone < Duration::from_secs(1), "{gone:?}");
+        assert!(!jobs.server.socket().exists());
+        assert!(client.next().is_none_or(|last| last["status"] == "ERROR"));
+    }
+}
+
+#[test]
+fn a_signal_after_stop_is_not_the_second_one() {
+    let mut jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1; echo over']");
+    let mut client = started(&jobs);
+    assert_eq!(jobs.ask("stop").pop().unwrap()["status"], "OK");
+    jobs.wait_for_log("draining");
+    jobs.server.signal(Signal::TERM);
+    assert_eq!(client.progress(), "over");
+    assert_eq!(client.last()["status"], "OK");
+    assert_eq!(jobs.server.wait().code(), Some(0));
+}
