@@ -80,6 +80,9 @@ impl<Rx, F: Decode<Rx>> Decoder for Codec<F, Rx> {
     fn decode(&mut self, source: &mut BytesMut) -> Result<Option<Self::Item>, Error> {
         if !source.is_empty() {
             self.incoming.take_from(source)?;
+        } else if self.incoming.is_empty() {
+            // Nothing to look at; `source` has the space to read into that the channel gave it.
+            return Ok(None);
         }
         let Some(frame) = self.format.find(self.incoming.data(), self.incoming.max())? else {
             self.read_on(source);

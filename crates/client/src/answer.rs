@@ -24,6 +24,18 @@ use crate::{Call, Error, Outcome, exchange::Exchange, kind::Kind};
 ///
 /// # Cancel safety
 /// Dropped before it is ready, it gives the request up and closes the connection.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+/// # let (_dir, path) = server();
+/// use kakehi_client::Client;
+///
+/// let client = Client::connect(path).await?;
+/// let answer = tokio::spawn(client.request("reload").into_future());
+/// assert_eq!(answer.await.unwrap()?.message, "done");
+/// # Ok(()) }
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Answer<'c, Tx, Rx, F = Json, S = UnixStream> {
     exchange: Exchange<'c, Tx, Rx, F, S>,

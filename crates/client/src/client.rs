@@ -130,6 +130,16 @@ impl<Tx, Rx, F> Client<Tx, Rx, F> {
     ///
     /// # Cancel safety
     /// Cancel safe.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// let client = kakehi_client::Client::builder(path).build();
+    /// client.ready().await?;
+    /// assert_eq!(client.stats().idle, 1);
+    /// # Ok(()) }
+    /// ```
     pub async fn ready(&self) -> Result<(), Error<Rx>> {
         let wait = Wait::start(self.shared.clocks);
         let order = Order { end: wait.end(), failures: 0 };

@@ -116,6 +116,20 @@ impl<Tx, Rx, F, S> Connection<Tx, Rx, F, S> {
     }
 
     /// Sends any requests of this wire: see [`pipeline`](Self::pipeline).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// use futures::StreamExt;
+    /// use kakehi_client::{Connection, Request};
+    ///
+    /// let mut connection = Connection::connect(path).await?;
+    /// let requests = ["a", "b"].map(Request::new);
+    /// let answers: Vec<_> = connection.pipeline_calls(requests).collect().await;
+    /// assert!(answers.iter().all(Result::is_ok));
+    /// # Ok(()) }
+    /// ```
     pub fn pipeline_calls<I: IntoIterator<Item = Tx>>(
         &mut self,
         messages: I,
@@ -130,6 +144,16 @@ impl<Tx, Rx, F, S> Connection<Tx, Rx, F, S> {
     }
 
     /// Gives the channel back; `None` if the connection is closed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// let connection = kakehi_client::Connection::connect(path).await?;
+    /// let channel = connection.into_channel().expect("it is open");
+    /// assert!(channel.peer_cred().is_ok());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn into_channel(self) -> Option<Channel<Tx, Rx, F, S>> {
         self.link.map(|link| *link.channel)

@@ -111,16 +111,16 @@ impl<L> Pool<L> {
     }
 
     /// Takes out what has been idle for too long.
-    fn expired(&self, idle: &mut Idle<L>, now: Instant) -> VecDeque<(L, Instant)> {
+    fn expired(&self, idle: &mut Idle<L>, now: Instant) -> Vec<(L, Instant)> {
         if idle.is_closed {
-            return mem::take(&mut idle.links);
+            return mem::take(&mut idle.links).into();
         }
         let is_old = |(_, since): &(L, Instant)| {
             self.keep.is_some_and(|keep| now.duration_since(*since) > keep)
         };
         // Mostly there are none: to take them out one by one would cost each request something.
         if !idle.links.front().is_some_and(is_old) {
-            return VecDeque::new();
+            return Vec::new();
         }
         let count = idle.links.iter().take_while(|link| is_old(link)).count();
         idle.links.drain(..count).collect()

@@ -108,6 +108,22 @@ where
     /// # Cancel safety
     /// Dropped before it is ready, it gives the request up, and closes the connection if anything
     /// was staged on it; the request may have been sent. No connection is lost to others.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// use futures::TryStreamExt;
+    ///
+    /// let client = kakehi_client::Client::connect(path).await?;
+    /// let mut responses = client.request("backup").send().await?;
+    /// let mut messages = vec![];
+    /// while let Some(response) = responses.try_next().await? {
+    ///     messages.push(response.message);
+    /// }
+    /// assert_eq!(messages, ["half done", "done"]);
+    /// # Ok(()) }
+    /// ```
     pub async fn send(self) -> Result<Responses<'c, Tx, Rx, F, S>, Error<Rx>> {
         let mut exchange = self.start();
         poll_fn(|cx| exchange.poll_sent(cx)).await?;

@@ -64,6 +64,16 @@ impl<'c, Tx: Call, Rx, F, S> Responses<'c, Tx, Rx, F, S> {
     }
 
     /// The id of the request, which each response carries; `None` on a wire without ids.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// let client = kakehi_client::Client::connect(path).await?;
+    /// let responses = client.request("backup").id("nightly").send().await?;
+    /// assert_eq!(responses.id(), Some("nightly"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         self.exchange.id()
@@ -79,8 +89,9 @@ where
 {
     /// The next response, if it comes within the request's timeout; `None` after the final one.
     ///
-    /// The clock of the first response has run since the request was sent off; that of each later
-    /// one runs while it is waited for, from its start or the last keep-alive.
+    /// The clock of the first response has run while the request was sent, and goes on here; that
+    /// of each later one starts here. Both go on when the wait is dropped and made again, and start
+    /// anew with each keep-alive.
     ///
     /// # Errors
     /// See [what it yields](Self#what-it-yields).
