@@ -1,10 +1,15 @@
 //! How a job ends by itself, and what it may leave behind.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
+use kakehi_tests::programs::{binary, wait_for};
 use serde_json::{Value, json};
 
-use super::support::{Jobs, alive, run, unique_seconds, wait_until_alive};
+use super::support::{Client, Jobs, alive, run, unique_seconds, wait_until_alive};
 
 fn job(script: &str) -> Jobs {
     let job = json!({ "run": ["sh", "-c", script] });
@@ -131,6 +136,28 @@ fn a_job_has_its_own_environment_folder_and_group_and_no_descriptor_of_the_serve
     assert_eq!(group[0], group[1], "it leads its own group");
     assert_eq!(group[2], "/tmp");
     assert_eq!(lines("name"), ["own"]);
+}
+
+#[test]
+fn a_descriptor_that_the_server_was_started_with_is_not_for_its_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, socket) = (folder.path().join("jobs.toml"), folder.path().join("socket"));
+    std::fs::write(&file, "[job.a]\nrun = ['ls', '/proc/self/fd']").unwrap();
+    let mut server = Command::new("sh")
+        .args(["-c", r#"exec 9</dev/null; exec "$0" --jobs "$1" --socket "$2""#])
+        .args([&binary("server"), &file, &socket])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(wait_for(|| UnixStream::connect(&socket).ok()).is_some());
+    let mut client = Client::connect(&socket);
+    client.send("ID-1", run("a", &[]));
+    // 3 is the folder that `ls` looks into.
+    let files: Vec<_> = (0..4).map(|_| client.progress()).collect();
+    assert_eq!(files, ["0", "1", "2", "3"]);
+    assert_eq!(client.last()["status"], "OK");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 #[test]

@@ -32,12 +32,10 @@ fn decoded(base64: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bits = vec![];
     for digit in base64.trim_end_matches('=').bytes() {
-        let value = DIGITS.iter().position(|known| *known == digit).unwrap();
+        let value = (0_u8..64).find(|value| DIGITS[usize::from(*value)] == digit).unwrap();
         bits.extend((0..6).rev().map(|bit| value >> bit & 1));
     }
-    bits.chunks_exact(8)
-        .map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | *bit as u8))
-        .collect()
+    bits.chunks_exact(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | bit)).collect()
 }
 
 #[test]

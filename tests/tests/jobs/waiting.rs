@@ -73,3 +73,19 @@ fn another_job_does_not_wait() {
     wait_until_alive(&seconds, 1);
     assert_eq!(jobs.run("b", &[])["status"], "OK");
 }
+
+#[test]
+fn a_run_that_has_ended_gives_its_place_to_the_next_though_its_client_reads_nothing() {
+    let jobs = Jobs::start(
+        "[job.a]\nrun = ['sh', '-c', 'head -c 600000 /dev/zero | tr \"\\\\0\" x >&2; sleep 1']\n\
+         timeout = '500ms'\n",
+    );
+    let mut deaf = jobs.client();
+    deaf.send("deaf", run("a", &[]));
+    assert!(wait_for(|| (jobs.running().len() == 1).then_some(())).is_some());
+    let next = jobs.ask(run("a", &[]));
+    assert_eq!(next[0]["content"]["waiting"], true);
+    assert_eq!(next.last().unwrap()["content"]["ended_by"], "timeout");
+    assert_eq!(jobs.running().len(), 1, "the first has not got its answer");
+    assert_eq!(deaf.last()["content"]["ended_by"], "timeout");
+}
