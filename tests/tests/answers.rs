@@ -1,6 +1,13 @@
 //! One byte stream, any handler: each accepted request gets exactly one final answer.
 //! Time is paused: what takes seconds here takes none.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this is a test"
+)]
+
 use std::{
     future::pending,
     sync::{

@@ -1,6 +1,13 @@
 //! What a client says of a request is true, whatever happens to the server: it keeps a journal of
 //! what it started and finished, which is compared in the end.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this is a test"
+)]
+
 use std::{
     collections::HashSet,
     fs::{self, OpenOptions},

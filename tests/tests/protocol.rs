@@ -1,5 +1,12 @@
 //! What a stranger does with PROTOCOL.md: its clients, and the tools that everybody has.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this is a test"
+)]
+
 use std::{
     fs,
     path::Path,

@@ -1,5 +1,12 @@
 //! The server on real sockets: who leaves, who crowds it, and how it ends.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this is a test"
+)]
+
 use std::{
     future::pending,
     sync::{
