@@ -70,10 +70,10 @@ async fn handle(
     seen.count(&seen.started);
     let _running = Running(Arc::clone(&seen));
     match request.command.as_deref() {
-        Some("hang") => pending().await,
+        Some("hang") => pending::<()>().await,
         Some("hang after a word") => {
             context.progress("begun").await?;
-            pending().await
+            pending::<()>().await;
         }
         Some("flood") => loop {
             context.progress("x".repeat(1000)).await?;

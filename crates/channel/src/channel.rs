@@ -22,7 +22,7 @@ use crate::{Buffer, Decode, Encode, Error, Format, Json, Limits, codec::Codec};
 
 /// Sends `Tx`, receives `Rx`, in format `F` over the byte stream `S`.
 ///
-/// It is a [`Stream`] of what arrives and a [`Sink`] of what is to be sent; the methods here are
+/// It is a [`Stream`](futures::Stream) of what arrives and a [`Sink`](futures::Sink) of what is to be sent; the methods here are
 /// the same without an import, each with its cancel safety.
 ///
 /// ```
