@@ -1,3 +1,9 @@
-//! The `client` binary.
+//! The `client` binary: asks a server over its Unix socket.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

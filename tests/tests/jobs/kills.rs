@@ -12,9 +12,11 @@ use serde_json::json;
 
 use super::support::{Jobs, alive, run, unique_seconds, wait_until_alive};
 
-/// Three processes: a shell, its child, and one in the background.
+/// Four processes: a shell, its child, one in the background, and one that has left the group.
 fn family(seconds: &str, before: &str, keys: &str) -> Jobs {
-    let script = format!("{before} sleep {seconds} & echo started; sleep {seconds}; echo over");
+    let script = format!(
+        "{before} sleep {seconds} & setsid sleep {seconds} & echo started; sleep {seconds}; echo over",
+    );
     Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\n{keys}"))
 }
 
@@ -40,7 +42,7 @@ fn a_killed_client_takes_its_jobs_whole_group_with_it_within_a_second() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_until_alive(&seconds, 3);
+    wait_until_alive(&seconds, 4);
     let socket = jobs.server.socket();
     let nc = alive(&format!("nc -U {}", socket.display()));
     let nc = nc.iter().find(|found| found.command.starts_with("nc")).unwrap();
@@ -79,16 +81,31 @@ fn a_job_that_ignores_sigterm_is_killed_five_seconds_later() {
     let mut client = jobs.client();
     client.send("ID-1", run("a", &[]));
     client.progress();
-    wait_until_alive(&seconds, 3);
+    wait_until_alive(&seconds, 4);
     drop(client);
     let start = Instant::now();
     sleep(Duration::from_millis(4500));
-    assert_eq!(alive(&seconds).len(), 3, "it has its time");
+    assert_eq!(alive(&seconds).len(), 4, "it has its time");
     wait_until_alive(&seconds, 0);
     let took = start.elapsed();
     assert!(took < Duration::from_millis(6500), "{took:?}");
     assert!(wait_for(|| jobs.zombies().is_empty().then_some(())).is_some());
     assert!(wait_for(|| jobs.running().is_empty().then_some(())).is_some());
+}
+
+#[test]
+fn a_job_is_ended_with_what_its_shell_runs_under_timeout() {
+    let seconds = unique_seconds();
+    let jobs = Jobs::start(&format!(
+        "[job.a]\nrun = ['sh', '-c', 'echo started; timeout 900 sleep {seconds}; echo over']",
+    ));
+    let mut client = jobs.client();
+    client.send("ID-1", run("a", &[]));
+    client.progress();
+    wait_until_alive(&seconds, 3);
+    drop(client);
+    let took = wait_until_alive(&seconds, 0);
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn started(jobs: &Jobs) -> Client {
 }
 
 fn endless(seconds: &str, before: &str, flags: &[&str]) -> Jobs {
-    let script = format!("{before} echo started; sleep {seconds}");
+    let script = format!("{before} setsid sleep {seconds} & echo started; sleep {seconds}");
     Jobs::with_flags(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"), flags)
 }
 
@@ -38,7 +38,7 @@ fn a_job_that_does_not_end_is_ended_after_the_drain() {
     let seconds = unique_seconds();
     let mut jobs = endless(&seconds, "trap \"\" TERM;", &["--drain", "500ms"]);
     let mut client = started(&jobs);
-    wait_until_alive(&seconds, 2);
+    wait_until_alive(&seconds, 3);
     let start = Instant::now();
     jobs.server.signal(Signal::INT);
     assert_eq!(client.last()["message"], "cancelled: the server is shutting down");
@@ -54,10 +54,10 @@ fn a_second_signal_ends_at_once_with_all_that_runs() {
         let seconds = unique_seconds();
         let mut jobs = endless(&seconds, "trap \"\" TERM INT;", &["--drain", "1m"]);
         let mut client = started(&jobs);
-        wait_until_alive(&seconds, 2);
+        wait_until_alive(&seconds, 3);
         jobs.server.signal(signal);
         jobs.wait_for_log("draining");
-        assert_eq!(alive(&seconds).len(), 2, "it drains");
+        assert_eq!(alive(&seconds).len(), 3, "it drains");
         let start = Instant::now();
         jobs.server.signal(signal);
         assert_eq!(jobs.server.wait().code(), Some(code));

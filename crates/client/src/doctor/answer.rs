@@ -10,7 +10,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Check, Finding, Problem, listener::Listener, names, process, show, show::excerpt};
+use super::{
+    Check, Finding, Problem,
+    listener::Listener,
+    names::{self, sudo_user},
+    process, show,
+    show::excerpt,
+};
 use crate::unique_id;
 
 /// What came of a request.
@@ -39,7 +45,7 @@ pub(super) async fn ask(stream: UnixStream, patience: Duration) -> Answer {
     match timeout(patience, exchange).await {
         Err(_) => Answer::Nothing,
         Ok(None) => Answer::Ended,
-        Ok(Some(Err(error))) if error.is_disconnected() => Answer::Ended,
+        Ok(Some(Err(error))) if error.is_disconnected() && !error.is_truncated() => Answer::Ended,
         Ok(Some(Err(error))) => Answer::Noise(error.to_string()),
         Ok(Some(Ok(value))) => Answer::Said(value, start.elapsed()),
     }
@@ -90,40 +96,37 @@ pub(super) fn judge(
 
 fn admission(listener: &Listener, said: &Value) -> Result<Finding, Finding> {
     let me = names::user(geteuid().as_raw());
-    let why = excerpt(said.get("message").and_then(Value::as_str).unwrap_or_default());
-    let problem = |problem, what: String, remedy: String| {
-        let why = if why.is_empty() { "it does not say why" } else { &why };
-        Err(Finding::problem(Check::Admission, problem, what, why, remedy))
+    let said_why = match said.get("message").and_then(Value::as_str).unwrap_or_default() {
+        "" => "it does not say why".to_owned(),
+        message => excerpt(message),
     };
-    match said.get("refused").and_then(Value::as_str) {
+    let (problem, what, why, remedy) = match said.get("refused").and_then(Value::as_str) {
         // A server that does not know the command has looked at it.
         None | Some("malformed") => {
-            Ok(Finding::well(Check::Admission, format!("the server takes requests of {me}")))
+            let what = format!("the server takes requests of {me}");
+            return Ok(Finding::well(Check::Admission, what));
         }
-        Some("denied") => problem(
-            Problem::Permission,
-            format!("the server does not serve {me}"),
-            format!(
-                "have {me} put on the server's list, or run this as its own user (sudo -u {})",
-                names::sudo_user(listener.uid)
-            ),
-        ),
-        Some("shutting_down") => problem(
-            Problem::Busy,
-            "the server is shutting down".into(),
-            "try again once it has started again".into(),
-        ),
-        Some("busy") => problem(
-            Problem::Busy,
-            "the server has too much to do".into(),
-            "try again later; close connections that nobody needs, or raise its limits".into(),
-        ),
-        Some(other) => problem(
-            Problem::Protocol,
-            format!("the server refuses requests: {}", excerpt(other)),
-            "see the server's log".into(),
-        ),
-    }
+        Some("denied") => {
+            let run = format!("run this as its own user (sudo -u {})", sudo_user(listener.uid));
+            let remedy = format!("have {me} put on the server's list, or {run}");
+            (Problem::Permission, format!("the server does not serve {me}"), said_why, remedy)
+        }
+        Some("shutting_down") => {
+            let why = "it takes nothing new, and waits for what still runs";
+            let remedy = "try again once it has started again";
+            (Problem::Busy, "the server is shutting down".into(), why.into(), remedy.into())
+        }
+        Some("busy") => {
+            let remedy =
+                "try again later; close connections that nobody needs, or raise its limits";
+            (Problem::Busy, "the server has too much to do".into(), said_why, remedy.into())
+        }
+        Some(other) => {
+            let what = format!("the server refuses requests: {}", excerpt(other));
+            (Problem::Protocol, what, said_why, "see the server's log".into())
+        }
+    };
+    Err(Finding::problem(Check::Admission, problem, what, why, remedy))
 }
 
 fn foreign(path: &Path, listener: &Listener, why: &str) -> Finding {

@@ -21,6 +21,7 @@
 mod access;
 mod answer;
 mod file;
+mod finding;
 mod listener;
 mod missing;
 mod names;
@@ -33,7 +34,8 @@ use std::{os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use tokio::time::Instant;
 
-pub use report::{Check, Finding, Problem, Report};
+pub use finding::{Check, Finding, Problem};
+pub use report::Report;
 use show::{command, show};
 
 /// The bytes that the system has room for in a socket's path, the closing NUL aside.

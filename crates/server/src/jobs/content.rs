@@ -78,7 +78,7 @@ impl From<&Arc<Entry>> for Running {
             uid: entry.uid,
             age_ms: entry.since.elapsed().as_millis(),
             waiting: entry.waiting(),
-            pid: entry.group.pid().map(|pid| pid.as_raw_nonzero().get()),
+            pid: entry.group(),
         }
     }
 }

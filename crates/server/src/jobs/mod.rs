@@ -5,14 +5,15 @@ mod child;
 mod command;
 mod content;
 mod file;
-mod group;
 mod job;
 mod lines;
 mod output;
+mod processes;
 mod registry;
 mod run;
 mod service;
 mod slots;
+mod strays;
 
 pub(crate) use file::load;
 pub(crate) use service::Service;

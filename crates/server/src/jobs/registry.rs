@@ -1,25 +1,20 @@
-//! The requests that are running now: to be listed, cancelled, and killed all at once.
+//! The requests that are running now: to be listed and cancelled.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Instant,
 };
 
-use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
-
-use super::group::Group;
 
 /// All running requests. There are at most as many as connections.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     requests: Mutex<Requests>,
-    /// Whether the end has come. Read-locked while a process is started, so that none escapes it.
-    over: RwLock<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +33,8 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     /// Not started yet: as many as may are running.
     waiting: AtomicBool,
-    pub(crate) group: Group,
+    /// Of its process group; 0: there is none.
+    group: AtomicI32,
     cancelled: CancellationToken,
     /// By which user.
     canceller: OnceLock<u32>,
@@ -69,7 +65,7 @@ impl Registry {
             uid,
             since: Instant::now(),
             waiting: AtomicBool::new(false),
-            group: Group::default(),
+            group: AtomicI32::new(0),
             cancelled: CancellationToken::new(),
             canceller: OnceLock::new(),
             over: CancellationToken::new(),
@@ -86,20 +82,6 @@ impl Registry {
         self.requests().running.values().cloned().collect()
     }
 
-    /// Does `start`, which starts a process and puts it into its group, unless the end has come.
-    fn unless_over<T>(&self, start: impl FnOnce() -> T) -> Option<T> {
-        let over = self.over.read().unwrap_or_else(PoisonError::into_inner);
-        (!*over).then(start)
-    }
-
-    /// Ends all processes at once; none is started afterwards.
-    pub(crate) fn kill_all(&self) {
-        *self.over.write().unwrap_or_else(PoisonError::into_inner) = true;
-        for entry in self.running() {
-            entry.group.signal(Signal::KILL);
-        }
-    }
-
     fn requests(&self) -> MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,6 +94,15 @@ impl Entry {
 
     pub(crate) fn set_waiting(&self, waiting: bool) {
         self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// The number of its process group.
+    pub(crate) fn group(&self) -> Option<i32> {
+        Some(self.group.load(Ordering::Relaxed)).filter(|group| *group != 0)
+    }
+
+    pub(crate) fn set_group(&self, group: i32) {
+        self.group.store(group, Ordering::Relaxed);
     }
 
     /// Asks the request to end, on behalf of `uid`.
@@ -129,19 +120,13 @@ impl Entry {
 
     /// Nothing runs for it any more.
     pub(crate) fn over(&self) {
+        self.set_group(0);
         self.over.cancel();
     }
 
     /// Waits until nothing runs for it any more. Cancel safe.
     pub(crate) async fn until_over(&self) {
         self.over.cancelled().await;
-    }
-}
-
-impl Running {
-    /// As [`Registry::unless_over`].
-    pub(crate) fn unless_over<T>(&self, start: impl FnOnce() -> T) -> Option<T> {
-        self.registry.unless_over(start)
     }
 }
 

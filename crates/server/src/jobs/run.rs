@@ -4,6 +4,7 @@ use std::{
     io,
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    child::Child,
+    child,
     job::Job,
     output::{self, Counts},
+    processes::{Group, Processes},
     registry::Running,
     slots::Slot,
 };
 
 /// How long a run that is told to end by SIGTERM may take before SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(5);
-/// How long the group of a run whose first process has ended may hold its output open.
+/// How long what the first process of a run leaves behind in its group may go on.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a killed process may take to be gone.
 const UNKILLABLE: Duration = Duration::from_secs(5);
@@ -70,6 +72,7 @@ pub(crate) async fn run(
     context: &Context,
     running: &Running,
     slot: Slot,
+    processes: &Arc<Processes>,
 ) -> Result<Answer<Ended>, Failure<Ended>> {
     let over = context.cancellation();
     if job.finishes {
@@ -79,12 +82,12 @@ pub(crate) async fn run(
         warn!(job = job.name, %error, "cannot start");
         Failure { content: None, ..failure(format!("`{}` cannot be started: {error}", job.name)) }
     };
-    let (mut child, pipes) = Child::start(job, args, running).map_err(unstartable)?;
+    let (group, pipes) = child::start(job, args, processes).map_err(unstartable)?;
     let start = Instant::now();
-    info!(job = job.name, pid = child.pid().as_raw_nonzero(), uid = running.uid, "started");
+    running.set_group(group.leader());
+    info!(job = job.name, pid = group.leader(), uid = running.uid, "started");
 
-    let (closed, ended) = (CancellationToken::new(), CancellationToken::new());
-    let unsendable = CancellationToken::new();
+    let (ended, unsendable) = (CancellationToken::new(), CancellationToken::new());
     let stop = async {
         tokio::select! {
             () = over.cancelled() => Stop::Over,
@@ -94,7 +97,7 @@ pub(crate) async fn run(
         }
     };
     let supervising = async {
-        let end = supervise(&mut child, stop, &closed).await;
+        let end = supervise(&group, stop).await;
         ended.cancel();
         running.over();
         drop(slot);
@@ -105,43 +108,35 @@ pub(crate) async fn run(
         if counts.is_err() {
             unsendable.cancel();
         }
-        closed.cancel();
         counts
     };
     let ((end, duration), counts) = tokio::join!(supervising, forwarding);
     conclude(job, duration, end, counts)
 }
 
-/// Waits for the end of the process, and brings it about if `stop` says so. When this returns,
-/// nothing of the group is left.
+/// Waits for the end of the group, and brings it about if `stop` says so.
 ///
-/// The end of the first process is the end of the run: what it leaves behind in its group may go
-/// on only while it holds the output open, and not for long. After a `stop`, all of the group has
-/// the same time to end after SIGTERM, as long as it shows that it is there in the same way.
+/// The end of the first process is the end of the run: what it leaves behind in its group has a
+/// moment to end too. After a `stop`, the whole group has the same time after SIGTERM.
 async fn supervise(
-    child: &mut Child<'_>,
+    group: &Group,
     stop: impl Future<Output = Stop>,
-    closed: &CancellationToken,
 ) -> io::Result<(ExitStatus, Option<Stop>)> {
     let stopped = tokio::select! {
-        () = child.ended() => None,
+        _ = group.ended() => None,
         why = stop => Some(why),
     };
     let patience = if stopped.is_some() { KILL_AFTER } else { LINGER };
     if stopped.is_some() {
-        child.signal(Signal::TERM);
+        group.signal(Signal::TERM);
     }
-    let all = async {
-        child.ended().await;
-        closed.cancelled().await;
-    };
-    let left = timeout(patience, all).await.is_err();
-    // Those that hold no output are not known. Signalling before reaping hits no stranger.
-    child.signal(Signal::KILL);
-    if left && timeout(UNKILLABLE, child.ended()).await.is_err() {
-        return Err(io::Error::other("SIGKILL has not ended it yet"));
+    if timeout(patience, group.gone()).await.is_err() {
+        group.signal(Signal::KILL);
+        if timeout(UNKILLABLE, group.gone()).await.is_err() {
+            return Err(io::Error::other("SIGKILL has not ended it yet"));
+        }
     }
-    Ok((child.reap().await?, stopped))
+    Ok((group.ended().await, stopped))
 }
 
 async fn passed(limit: Option<Duration>) -> Duration {

@@ -18,6 +18,7 @@ use super::{
     content::{self, Content, Listed, Running, Status},
     file::{self, Jobs},
     job::Job,
+    processes::Processes,
     registry::Registry,
     run,
     slots::{Slot, Slots},
@@ -34,6 +35,7 @@ struct Shared {
     file: Option<PathBuf>,
     known: RwLock<Arc<Known>>,
     registry: Arc<Registry>,
+    processes: Arc<Processes>,
     handle: Handle,
     since: Instant,
     /// Somebody asked for the end.
@@ -57,6 +59,7 @@ impl Service {
             file,
             known: RwLock::default(),
             registry: Arc::default(),
+            processes: Processes::new().map_err(|error| vec![error.to_string()])?,
             handle: handle.clone(),
             since: Instant::now(),
             stop: Notify::new(),
@@ -86,7 +89,7 @@ impl Service {
 
     /// Ends all jobs at once; none is started afterwards.
     pub(crate) fn kill_all(&self) {
-        self.0.registry.kill_all();
+        self.0.processes.kill_all();
     }
 
     fn known(&self) -> Arc<Known> {
@@ -165,7 +168,7 @@ impl Service {
             slot = waiting => slot?,
             by = running.cancelled() => return failed(format!("cancelled by uid {by}")),
         };
-        content::ended(run::run(job, &args, context, &running, slot).await)
+        content::ended(run::run(job, &args, context, &running, slot, &self.0.processes).await)
     }
 
     fn status(&self, caller: &Caller, jobs: &Jobs) -> Answer<Content> {

@@ -1,0 +1,207 @@
+//! The processes of all runs: started, signalled and reaped here, and nowhere else.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
+    process::{Child, Command, ExitStatus},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use rustix::{
+    io::Errno,
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_send_signal,
+        set_child_subreaper, wait, waitid,
+    },
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing::debug;
+
+use super::strays;
+
+/// The parent of all processes of all runs, also of those whose own parents have ended: as init
+/// does, it reaps whatever ends, so that no zombie is left to anybody.
+///
+/// A run is a process group. Its number belongs to it for as long as it has a process that is not
+/// reaped. Nothing is reaped while a group is signalled, so no signal can hit a stranger.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    /// Whether the end has come. Written while children are reaped, read while one is started
+    /// (std waits by itself for one that cannot be) or a group is signalled.
+    over: RwLock<bool>,
+    groups: Mutex<BTreeMap<i32, watch::Sender<State>>>,
+}
+
+/// The processes of one run. Dropped, it kills those that are left.
+#[derive(Debug)]
+pub(crate) struct Group {
+    processes: Arc<Processes>,
+    leader: Pid,
+    state: watch::Receiver<State>,
+    /// Those of them that had left the group when it was signalled.
+    strays: Mutex<Vec<Arc<OwnedFd>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// How the first process has ended.
+    status: Option<ExitStatus>,
+    /// All have ended.
+    gone: bool,
+}
+
+impl Processes {
+    /// Takes charge of the children of this process.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn new() -> io::Result<Arc<Self>> {
+        set_child_subreaper(Some(rustix::process::getpid()))?;
+        let mut ends = signal(SignalKind::child())?;
+        let processes = Arc::new(Self { over: RwLock::new(false), groups: Mutex::default() });
+        let reaping = Arc::clone(&processes);
+        tokio::spawn(async move {
+            loop {
+                ends.recv().await;
+                reaping.reap();
+            }
+        });
+        Ok(processes)
+    }
+
+    /// Starts `command` as the first process of a group of its own.
+    ///
+    /// # Errors
+    /// What the system says, or that the end has come.
+    pub(crate) fn start(self: &Arc<Self>, command: &mut Command) -> io::Result<(Group, Child)> {
+        let over = self.read();
+        if *over {
+            return Err(io::Error::other("the server is ending"));
+        }
+        let child = command.process_group(0).spawn()?;
+        let (sender, state) = watch::channel(State::default());
+        let leader = Pid::from_child(&child);
+        self.groups().insert(leader.as_raw_pid(), sender);
+        let strays = Mutex::default();
+        Ok((Group { processes: Arc::clone(self), leader, state, strays }, child))
+    }
+
+    /// Kills all groups; nothing is started afterwards.
+    pub(crate) fn kill_all(&self) {
+        *self.over.write().unwrap_or_else(PoisonError::into_inner) = true;
+        let _unreaped = self.read();
+        for leader in self.groups().keys().copied().filter_map(Pid::from_raw) {
+            let strays = strays::of(leader.as_raw_pid());
+            signal_group(leader, Signal::KILL);
+            signal_strays(&strays, Signal::KILL);
+        }
+    }
+
+    fn reap(&self) {
+        let _alone = self.over.write().unwrap_or_else(PoisonError::into_inner);
+        let groups = &mut *self.groups();
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    if let Some(group) = groups.get(&pid.as_raw_pid()) {
+                        let status = Some(ExitStatus::from_raw(status.as_raw()));
+                        group.send_modify(|state| state.status = status);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        groups.retain(|leader, group| {
+            let ended = group.borrow().status.is_some();
+            let gone = ended && Pid::from_raw(*leader).is_none_or(|leader| !has_members(leader));
+            if gone {
+                group.send_modify(|state| state.gone = true);
+            }
+            !gone
+        });
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, bool> {
+        self.over.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<i32, watch::Sender<State>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a group has processes that are not reaped. All that have lost their parents are children
+/// of this process, so there is one among them.
+fn has_members(leader: Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pgid(Some(leader)), look).is_ok()
+}
+
+fn signal_group(leader: Pid, signal: Signal) {
+    if let Err(error) = kill_process_group(leader, signal) {
+        debug!(%error, ?leader, ?signal, "cannot signal a process group");
+    }
+}
+
+fn signal_strays<'a>(strays: impl IntoIterator<Item = &'a OwnedFd>, signal: Signal) {
+    for stray in strays {
+        // It may have ended by itself.
+        let _ = pidfd_send_signal(stray, signal);
+    }
+}
+
+impl Group {
+    /// The number of the group, and of its first process.
+    pub(crate) fn leader(&self) -> i32 {
+        self.leader.as_raw_pid()
+    }
+
+    /// Signals all processes of the group, and their descendants that have left it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _unreaped = self.processes.read();
+        let strays = &mut *self.strays();
+        if !self.state.borrow().gone {
+            strays.extend(strays::of(self.leader()).into_iter().map(Arc::new));
+            signal_group(self.leader, signal);
+        }
+        signal_strays(strays.iter().map(Arc::as_ref), signal);
+    }
+
+    /// Waits until the first process has ended; says how. Cancel safe.
+    pub(crate) async fn ended(&self) -> ExitStatus {
+        let mut state = self.state.clone();
+        let ended = state.wait_for(|state| state.status.is_some()).await;
+        // The sender stays until all are gone.
+        ended.ok().and_then(|state| state.status).unwrap_or_default()
+    }
+
+    /// Waits until all have ended, also those that were signalled outside of the group. Cancel
+    /// safe.
+    pub(crate) async fn gone(&self) {
+        let mut state = self.state.clone();
+        // A sender that has gone has said so.
+        let _ = state.wait_for(|state| state.gone).await;
+        let strays = self.strays().clone();
+        for stray in strays {
+            strays::ended(&stray).await;
+        }
+    }
+
+    fn strays(&self) -> MutexGuard<'_, Vec<Arc<OwnedFd>>> {
+        self.strays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
