@@ -215,14 +215,16 @@ async fn other_clients_never_notice_a_bad_one() {
     tokio::io::AsyncWriteExt::write_all(&mut garbage, b"{\"id\":\"half").await.unwrap();
     server.seen.until(|seen| seen.started.load(Ordering::SeqCst) == 4).await;
     let mut good = server.connect().await;
-    let mut slowest = Duration::ZERO;
+    let mut times = vec![];
     for _ in 0..200 {
         let begun = Instant::now();
         good.send(command("quick")).await.unwrap();
         assert_eq!(next(&mut good).await.status, Status::Ok);
-        slowest = slowest.max(begun.elapsed());
+        times.push(begun.elapsed());
     }
-    assert!(slowest < Duration::from_millis(250), "{slowest:?}");
+    times.sort_unstable();
+    // Not the slowest few: the machine may have other things to do.
+    assert!(times[180] < Duration::from_millis(100), "{times:?}");
 }
 
 #[tokio::test]
