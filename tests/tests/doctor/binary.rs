@@ -94,8 +94,10 @@ fn another_user_is_told_which_permission_is_missing() {
         return;
     }
     let home = Home::new();
-    // Where the client was built may be out of reach.
-    fs::copy(binary("client"), home.path("client")).unwrap();
+    // Where the client was built may be out of reach. Copied by another process, so that no fork
+    // of this one holds it open for writing when it is run.
+    let copied = Command::new("cp").arg(binary("client")).arg(home.path("client")).status();
+    assert!(copied.unwrap().success());
     fs::create_dir(home.path("private")).unwrap();
     let doctor = |path: &Path| {
         let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];

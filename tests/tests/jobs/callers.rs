@@ -1,9 +1,14 @@
 //! Who may do what, and what they see.
 
-use kakehi_tests::programs::wait_for;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use kakehi_tests::programs::{Server, wait_for};
 use serde_json::json;
 
-use super::support::{Client, Jobs, alive, ask_as, run, unique_seconds, wait_until_alive};
+use super::support::{
+    Client, Jobs, alive, ask_as, ask_as_member, ask_server_as, run, unique_seconds,
+    wait_until_alive,
+};
 
 /// The user `nobody` and the group `daemon`, by number.
 const NOBODY: u32 = 65_534;
@@ -70,10 +75,37 @@ fn a_user_whom_no_job_names_is_refused_whatever_they_ask() {
 #[test]
 fn the_members_of_a_group_may_run_what_the_group_may() {
     let jobs = open("[job.a]\nrun = ['true']\nallow = { groups = ['daemon'] }");
-    let Some(last) = ask_as(DAEMON, &jobs, "ID-1", run("a", &[])) else { return };
-    assert_eq!(last["status"], "OK");
+    // As the process has it, and as the system's list of users has it.
+    for (uid, gid) in [(NOBODY, DAEMON), (DAEMON, NOBODY)] {
+        let ran = ask_as_member(uid, gid, &jobs, "ID-1", run("a", &[]));
+        let Some(last) = ran else { return };
+        assert_eq!(last["status"], "OK", "{uid} {gid}: {last}");
+    }
     let last = ask_as(NOBODY, &jobs, "ID-1", run("a", &[])).unwrap();
     assert_eq!(last["refused"], "denied");
+}
+
+#[test]
+fn without_jobs_other_users_cannot_even_connect() {
+    let server = Server::start(&["--mode", "666"]);
+    let everybody = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(server.folder(), everybody).unwrap();
+    let Some(last) = ask_server_as(NOBODY, NOBODY, &server, "ID-1", "list") else { return };
+    assert_eq!((&last["id"], &last["refused"]), (&json!(""), &json!("denied")));
+}
+
+#[test]
+fn the_socket_has_the_mode_and_the_group_that_were_asked_for() {
+    // Only root can give it to any group.
+    let root = rustix::process::geteuid().is_root();
+    let own = rustix::process::getegid().as_raw();
+    let (group, gid) = if root { ("daemon".to_owned(), DAEMON) } else { (own.to_string(), own) };
+    let jobs = Jobs::with_flags(TWO_JOBS, &["--mode", "660", "--group", &group]);
+    let socket = std::fs::metadata(jobs.server.socket()).unwrap();
+    assert_eq!((socket.permissions().mode() & 0o777, socket.gid()), (0o660, gid));
+    let jobs = Jobs::start(TWO_JOBS);
+    let socket = std::fs::metadata(jobs.server.socket()).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
 }
 
 #[test]

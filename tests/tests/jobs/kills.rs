@@ -109,6 +109,23 @@ fn a_job_is_ended_with_what_its_shell_runs_under_timeout() {
 }
 
 #[test]
+fn what_has_left_the_group_may_clean_up_too_before_the_answer() {
+    let seconds = unique_seconds();
+    let stray = format!(
+        r#"trap "sleep 0.7; exit" TERM; echo started {seconds}; while :; do sleep 0.05; done"#,
+    );
+    let command = json!(["setsid", "-w", "sh", "-c", stray]);
+    let jobs = Jobs::start(&format!(
+        "[job.a]\nrun = ['sh', '-c', '\"$@\"; exit', 'sh', {}\ntimeout = '500ms'",
+        command.to_string().trim_start_matches('['),
+    ));
+    let start = Instant::now();
+    assert_eq!(jobs.run("a", &[])["content"]["ended_by"], "timeout");
+    assert!(start.elapsed() >= Duration::from_millis(1200), "{:?}", start.elapsed());
+    assert!(alive(&seconds).is_empty(), "{:?}", alive(&seconds));
+}
+
+#[test]
 fn a_job_may_clean_up_when_it_is_told_to_end() {
     let script = "trap \"echo cleaning; sleep 0.5; echo clean; exit 0\" TERM; echo started; \
                   while :; do sleep 0.1; done";

@@ -11,7 +11,7 @@ use kakehi_tests::programs::has_tool;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::support::{Jobs, memory, run};
+use super::support::{Jobs, memory, run, unique_seconds, wait_until_alive};
 
 /// The bytes that a stream of responses tells, by the rule of PROTOCOL.md.
 fn restored(responses: &[Value], stream: &str) -> Vec<u8> {
@@ -101,9 +101,8 @@ fn any_bytes_arrive_as_they_were() {
 
 #[test]
 fn a_line_of_a_mebibyte_comes_in_pieces_that_say_so() {
-    let jobs = Jobs::start(
-        "[job.a]\nrun = ['sh', '-c', 'head -c 1048576 /dev/zero | tr \"\\\\0\" x; echo; echo next']",
-    );
+    let script = r#"head -c 1048576 /dev/zero | tr "\0" x; echo; echo next"#;
+    let jobs = Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"));
     let responses = jobs.ask(run("a", &[]));
     assert_eq!(responses.len(), 16 + 1 + 1);
     for (index, response) in responses.iter().take(16).enumerate() {
@@ -128,6 +127,22 @@ fn neither_stream_starves_the_other() {
         (content["stdout_lines"].as_u64().unwrap(), content["stderr_lines"].as_u64().unwrap());
     assert!(stdout > 1000 && stderr > 1000, "{content}");
     assert!(stdout / 4 < stderr && stderr / 4 < stdout, "{content}");
+}
+
+#[test]
+fn a_line_that_cannot_be_sent_ends_the_job_and_is_not_left_out() {
+    let seconds = unique_seconds();
+    let script = format!(r#"echo one; head -c 5000 /dev/zero | tr "\0" x; echo; sleep {seconds}"#);
+    let jobs = Jobs::with_flags(
+        &format!("[job.a]\nrun = ['sh', '-c', '{script}']"),
+        &["--response-bytes", "2000"],
+    );
+    let responses = jobs.ask(run("a", &[]));
+    assert_eq!((responses.len(), &responses[0]["message"]), (2, &json!("one")));
+    let message = responses[1]["message"].as_str().unwrap();
+    assert!(message.starts_with("`a` was ended: a line cannot be sent"), "{message}");
+    assert_eq!(responses[1]["content"]["ended_by"], "output");
+    wait_until_alive(&seconds, 0);
 }
 
 /// A client that is a process of its own, and its responses.

@@ -1,8 +1,13 @@
 //! SIGTERM, SIGINT, and a second one.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
-use rustix::process::Signal;
+use kakehi_tests::programs::{binary, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::{Client, Jobs, alive, run, unique_seconds, wait_until_alive};
 
@@ -67,6 +72,22 @@ fn a_second_signal_ends_at_once_with_all_that_runs() {
         assert!(!jobs.server.socket().exists());
         assert!(client.next().is_none_or(|last| last["status"] == "ERROR"));
     }
+}
+
+#[test]
+fn without_a_path_it_listens_in_its_users_runtime_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Command::new(binary("server"))
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .env_remove("KAKEHI_SOCKET")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let socket = folder.path().join("kakehi/kakehi.sock");
+    assert!(wait_for(|| UnixStream::connect(&socket).ok()).is_some());
+    kill_process(Pid::from_child(&server), Signal::INT).unwrap();
+    assert!(server.wait().unwrap().success());
+    assert!(!socket.exists());
 }
 
 #[test]

@@ -139,14 +139,36 @@ impl Client {
 
 /// The final response to `command`, sent by another user. `None` where this test cannot be one.
 pub(crate) fn ask_as(uid: u32, jobs: &Jobs, id: &str, command: impl Into<Value>) -> Option<Value> {
+    ask_as_member(uid, uid, jobs, id, command)
+}
+
+/// The same, in a group that need not be the user's.
+pub(crate) fn ask_as_member(
+    uid: u32,
+    gid: u32,
+    jobs: &Jobs,
+    id: &str,
+    command: impl Into<Value>,
+) -> Option<Value> {
+    ask_server_as(uid, gid, &jobs.server, id, command)
+}
+
+/// The same, of any server.
+pub(crate) fn ask_server_as(
+    uid: u32,
+    gid: u32,
+    server: &Server,
+    id: &str,
+    command: impl Into<Value>,
+) -> Option<Value> {
     if !rustix::process::geteuid().is_root() || !has_tool("setpriv") || !has_tool("nc") {
         let _ = writeln!(std::io::stderr(), "SKIPPED: a test needs to be root, setpriv and nc");
         return None;
     }
-    let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+    let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
     let mut nc = Command::new("setpriv")
         .args([&uid, &gid, "--clear-groups", "nc", "-N", "-U"])
-        .arg(jobs.server.socket())
+        .arg(server.socket())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

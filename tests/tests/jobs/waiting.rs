@@ -76,10 +76,9 @@ fn another_job_does_not_wait() {
 
 #[test]
 fn a_run_that_has_ended_gives_its_place_to_the_next_though_its_client_reads_nothing() {
-    let jobs = Jobs::start(
-        "[job.a]\nrun = ['sh', '-c', 'head -c 600000 /dev/zero | tr \"\\\\0\" x >&2; sleep 1']\n\
-         timeout = '500ms'\n",
-    );
+    let script = r#"head -c 600000 /dev/zero | tr "\0" x >&2; sleep 1"#;
+    let jobs =
+        Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\ntimeout = '500ms'\n",));
     let mut deaf = jobs.client();
     deaf.send("deaf", run("a", &[]));
     assert!(wait_for(|| (jobs.running().len() == 1).then_some(())).is_some());

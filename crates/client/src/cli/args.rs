@@ -58,8 +58,11 @@ pub(crate) struct Options {
     /// Tell what happens, on standard error
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
-    /// When to use colours
+    /// Whether to use colours: auto, always or never
+    ///
+    /// By default it is auto: on a terminal, unless the variable NO_COLOR is set.
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     pub(crate) color: When,
 }
 

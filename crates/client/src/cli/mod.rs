@@ -109,20 +109,21 @@ async fn converse(form: Form, question: Question, options: &Options, output: Out
 }
 
 async fn examine(options: &Options, output: &mut Output) -> Result<u8, Failure> {
-    here_only(options, "a look at the way to a server")?;
+    here_only(options, "doctor")?;
     let patience = options.timeout.unwrap_or(kakehi_client::doctor::PATIENCE);
     Ok(doctor::run(&reach::socket(options)?, patience, options.json, output).await)
 }
 
 async fn dial(options: &Options, announce: bool) -> Result<u8, Failure> {
-    here_only(options, "the far end of --host")?;
+    here_only(options, "dial-stdio")?;
     Ok(dial_stdio::run(&reach::socket(options)?, announce).await)
 }
 
-fn here_only(options: &Options, what: &str) -> Result<(), Failure> {
+fn here_only(options: &Options, command: &str) -> Result<(), Failure> {
     let Some(host) = &options.host else { return Ok(()) };
-    let (what, remedy) = (format!("{what} is of one machine"), format!("use `ssh {host} client`"));
-    Err(Failure::usage(&what, "--host is given", &remedy))
+    let why = format!("`{command}` is about the machine that it runs on");
+    let remedy = format!("ssh {host} client {command}");
+    Err(Failure::usage("--host makes no sense here", &why, &remedy))
 }
 
 /// What was typed is not what can be done, or is a question about the program itself.

@@ -39,7 +39,7 @@ pub(crate) fn manual() -> Vec<u8> {
 fn write(page: &mut dyn io::Write) -> io::Result<()> {
     let mut command = Arguments::command().subcommand_help_heading("COMMAND");
     command.build();
-    let man = Man::new(command.clone()).date(DATE).manual("User Commands");
+    let man = Man::new(command.clone()).title("CLIENT").date(DATE).manual("User Commands");
     man.render_title(page)?;
     man.render_name_section(page)?;
     man.render_synopsis_section(page)?;
@@ -50,7 +50,7 @@ fn write(page: &mut dyn io::Write) -> io::Result<()> {
 }
 
 /// Of the page, which has a place for it. It says no more than the version does.
-const DATE: &str = "2025-11-23";
+const DATE: &str = "2026-11-23";
 
 fn commands(command: &Command) -> Roff {
     let mut roff = Roff::new();
@@ -60,8 +60,12 @@ fn commands(command: &Command) -> Roff {
         let title = format!("{}{}", sub.get_name(), positionals.concat());
         roff.control("SS", [title.as_str()]);
         let about = sub.get_long_about().or_else(|| sub.get_about());
-        for paragraph in about.map(ToString::to_string).unwrap_or_default().split("\n\n") {
-            roff.text([roman(paragraph)]).control("PP", []);
+        let about = about.map(ToString::to_string).unwrap_or_default();
+        for (number, paragraph) in about.split("\n\n").enumerate() {
+            if number > 0 {
+                roff.control("PP", []);
+            }
+            roff.text([roman(paragraph)]);
         }
         for arg in sub.get_positionals() {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

@@ -1,10 +1,10 @@
 //! Processes of a run that have left its process group.
 
-use std::{collections::BTreeSet, fs, os::fd::OwnedFd, time::Duration};
+use std::{fs, os::fd::OwnedFd, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, getpid, pidfd_open},
 };
 use tokio::time::sleep;
 
@@ -12,19 +12,30 @@ use tokio::time::sleep;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
-    parent: i32,
     group: i32,
     /// When it started: with the pid, no other process has it.
     start: u64,
 }
 
 /// The descendants of a process group that are in other groups, as `timeout` and the job control
-/// of a shell put them there. Those whose parents have ended, as a daemon's have, are not found.
+/// of a shell put them there. Those whose own parents have ended, as a daemon's have, are not
+/// found.
 ///
-/// It reads all of `/proc`: some milliseconds. Where that cannot be read, none are found.
+/// It asks `/proc` for the family only, not for all processes. Where that cannot be read, or the
+/// kernel lists no children there, none are found.
 pub(crate) fn of(group: i32) -> Vec<OwnedFd> {
-    let strays = find(&processes(), group);
-    strays.into_iter().filter_map(open).collect()
+    // Members whose parents have ended are our own children.
+    let ours = children(getpid().as_raw_pid());
+    let members = ours.into_iter().filter_map(read).filter(|process| process.group == group);
+    let mut family: Vec<_> = members.collect();
+    let mut strays = vec![];
+    while let Some(process) = family.pop() {
+        family.extend(children(process.pid).into_iter().filter_map(read));
+        if process.group != group {
+            strays.extend(open(process));
+        }
+    }
+    strays
 }
 
 /// Waits until a stray has ended. It looks from time to time: there are few, and not for long.
@@ -37,23 +48,6 @@ pub(crate) async fn ended(stray: &OwnedFd) {
     }
 }
 
-fn find(processes: &[Process], group: i32) -> Vec<Process> {
-    let members = processes.iter().filter(|process| process.group == group);
-    let mut family: BTreeSet<i32> = members.map(|process| process.pid).collect();
-    let mut strays = vec![];
-    loop {
-        let before = strays.len();
-        for process in processes {
-            if family.contains(&process.parent) && family.insert(process.pid) {
-                strays.push(*process);
-            }
-        }
-        if strays.len() == before {
-            return strays;
-        }
-    }
-}
-
 /// A descriptor that stands for this process and no other.
 fn open(process: Process) -> Option<OwnedFd> {
     let descriptor = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
@@ -61,10 +55,15 @@ fn open(process: Process) -> Option<OwnedFd> {
     same.then_some(descriptor)
 }
 
-fn processes() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return vec![] };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(read).collect()
+/// The children of all threads of a process.
+fn children(pid: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return vec![] };
+    let mut pids = vec![];
+    for thread in threads.flatten() {
+        let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        pids.extend(listed.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    pids
 }
 
 fn read(pid: i32) -> Option<Process> {
@@ -75,43 +74,38 @@ fn read(pid: i32) -> Option<Process> {
 /// The fields of `proc(5)`: behind the name, which may hold anything, the state is the third.
 fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, fields) = stat.rsplit_once(')')?;
-    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    let id = |field: usize| i32::try_from(number(field)?).ok();
-    Some(Process { pid, parent: id(4)?, group: id(5)?, start: number(22)? })
+    let mut fields = fields.split_ascii_whitespace();
+    let group = fields.nth(5 - 3)?.parse().ok()?;
+    let since = fields.nth(22 - 6)?.parse().ok()?;
+    Some(Process { pid, group, start: since })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::process::Command;
 
-    #[test]
-    fn descendants_in_other_groups_are_strays_and_nobody_else() {
-        let process = |pid, parent, group| Process { pid, parent, group, start: 0 };
-        let processes = [
-            // A grandchild before its parent.
-            process(9, 8, 8),
-            process(5, 1, 5),
-            process(6, 5, 5),
-            process(8, 6, 8),
-            // Its parent has ended; another run's; ours.
-            process(10, 1, 10),
-            process(11, 10, 11),
-            process(7, 9, 5),
-        ];
-        let mut strays: Vec<_> = find(&processes, 5).iter().map(|process| process.pid).collect();
-        strays.sort_unstable();
-        assert_eq!(strays, [8, 9]);
-        assert_eq!(find(&processes, 99), []);
-    }
+    use super::*;
 
     #[test]
     fn a_process_is_read_whatever_its_name() {
         let stat = "7 (a) R 1) S 5 6 4 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 6 7";
-        let process = Process { pid: 7, parent: 5, group: 6, start: 12345 };
-        assert_eq!(parse(7, stat), Some(process));
+        assert_eq!(parse(7, stat), Some(Process { pid: 7, group: 6, start: 12345 }));
         assert_eq!(parse(7, "7 (a) S 5"), None);
-        let own = i32::try_from(std::process::id()).unwrap();
-        assert!(read(own).is_some_and(|process| process.start > 0));
+        assert!(read(getpid().as_raw_pid()).is_some_and(|process| process.start > 0));
+    }
+
+    #[test]
+    fn the_children_of_any_thread_are_listed() {
+        let spawning = std::thread::spawn(|| {
+            let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+            let listed = children(getpid().as_raw_pid());
+            let pid = child.id().cast_signed();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            (pid, listed)
+        });
+        let (pid, listed) = spawning.join().unwrap();
+        assert!(listed.contains(&pid));
+        assert!(!children(getpid().as_raw_pid()).contains(&pid));
     }
 }

@@ -104,7 +104,12 @@ impl Queue {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return Err(Unwritable::Closed);
             }
-            Err(error) => return Err(Unwritable::Failed(error)),
+            Err(error) => {
+                // What is to be said about it is not to wait behind it.
+                self.pieces.retain(|piece| piece.to == To::Stderr);
+                self.size = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
+                return Err(Unwritable::Failed(error));
+            }
         }
         if piece.rest().is_empty() {
             self.size -= piece.bytes.len();

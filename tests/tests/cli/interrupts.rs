@@ -1,0 +1,210 @@
+//! Ctrl-C, SIGTERM, and a reader that goes away.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use kakehi_tests::programs::{Server, binary, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::{Fake, Jobs, Said, Then, client_of};
+
+/// A client whose job has begun, as its first line says.
+struct Begun {
+    child: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    first: String,
+}
+
+impl Begun {
+    fn start(mut client: Command) -> Self {
+        let mut child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        assert!(!first.is_empty(), "it has begun");
+        Self { child, stdout, first }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// How it ended, and after how long from now.
+    fn end(mut self) -> (Said, Duration) {
+        let start = Instant::now();
+        let mut rest = self.first.into_bytes();
+        self.stdout.read_to_end(&mut rest).unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        let elapsed = start.elapsed();
+        (Said::of(std::process::Output { stdout: rest, ..output }), elapsed)
+    }
+}
+
+const A_MOMENT: Duration = Duration::from_millis(1_500);
+
+#[test]
+fn the_first_ctrl_c_cancels_the_job_and_waits_for_its_end() {
+    let jobs = Jobs::start();
+    let client = Begun::start(jobs.client(&["run", "trap"]));
+    client.signal(Signal::INT);
+    let (said, elapsed) = client.end();
+    assert_eq!((said.code, &*said.stdout), (130, "begun\ntrapped\n"), "{said:?}");
+    assert!(said.stderr.starts_with("interrupted: "), "{said:?}");
+    assert!(said.stderr.contains("failed: `trap` was ended: cancelled by uid"), "{said:?}");
+    assert!(elapsed < A_MOMENT, "{elapsed:?}");
+    jobs.wait_until_idle();
+}
+
+#[test]
+fn a_job_that_does_not_end_is_waited_for_2_s_and_no_longer() {
+    let jobs = Jobs::start();
+    let client = Begun::start(jobs.client(&["run", "stubborn", "--json"]));
+    client.signal(Signal::INT);
+    let (said, elapsed) = client.end();
+    assert_eq!((said.code, &*said.stderr), (130, ""));
+    let last = said.lines().pop().unwrap();
+    assert_eq!((&last["error"], &last["outcome"]), (&"interrupted".into(), &"unknown".into()));
+    assert!(
+        elapsed > Duration::from_millis(1_800) && elapsed < Duration::from_millis(3_500),
+        "{elapsed:?}"
+    );
+}
+
+#[test]
+fn the_second_ctrl_c_leaves_at_once() {
+    let jobs = Jobs::start();
+    let mut client = Begun::start(jobs.client(&["run", "stubborn"]));
+    client.signal(Signal::INT);
+    let mut stderr = BufReader::new(client.child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("once more to leave at once"), "{line}");
+    client.signal(Signal::INT);
+    let (said, elapsed) = client.end();
+    stderr.read_to_string(&mut line).unwrap();
+    assert_eq!((said.code, &*said.stdout), (130, "begun\n"));
+    assert_eq!(line.lines().count(), 4, "then an error in three parts: {line}");
+    assert!(elapsed < A_MOMENT, "{elapsed:?}");
+}
+
+#[test]
+fn where_the_server_cannot_cancel_the_connection_is_closed() {
+    // It knows no command but shows a line, and tells when the client has left.
+    let (sender, left) = std::sync::mpsc::channel();
+    let fake = Fake::start(move |stream, request| {
+        let refusal = serde_json::json!({
+            "id": request["id"], "version": 0, "status": "ERROR", "message": "what?",
+        });
+        let line = serde_json::json!({
+            "id": request["id"], "version": 0, "status": "PROCESSING", "message": "begun",
+            "content": { "stream": "stdout" },
+        });
+        let is_cancel = request["command"].get("cancel").is_some();
+        let answer: &Value = if is_cancel { &refusal } else { &line };
+        std::io::Write::write_all(stream.get_mut(), format!("{answer}\0").as_bytes()).unwrap();
+        let _ = stream.read_until(0, &mut vec![]);
+        sender.send(is_cancel).unwrap();
+    });
+    let client = Begun::start(client_of(&fake.socket(), &["run", "job"]));
+    client.signal(Signal::INT);
+    let (said, elapsed) = client.end();
+    assert_eq!(said.code, 130);
+    assert!(said.stderr.contains("the server cannot cancel it"), "{said:?}");
+    assert!(elapsed < A_MOMENT, "{elapsed:?}");
+    let mut left: Vec<_> = (0..2).map(|_| left.recv_timeout(A_MOMENT).unwrap()).collect();
+    left.sort_unstable();
+    assert_eq!(left, [false, true], "it has asked, and has left in both places");
+}
+
+#[test]
+fn a_server_that_does_not_answer_does_not_hold_anyone_who_wants_to_leave() {
+    let progress = r#"{"id":"ID","version":0,"status":"PROCESSING","message":"begun"}"#;
+    let fake = Fake::writes(format!("{progress}\0").as_bytes(), Then::Stays);
+    let client = Begun::start(client_of(&fake.socket(), &[]));
+    client.signal(Signal::INT);
+    let (said, elapsed) = client.end();
+    assert_eq!(said.code, 130);
+    assert!(elapsed < Duration::from_millis(3_500), "{elapsed:?}");
+}
+
+#[test]
+fn sigterm_ends_at_once_and_closes_the_connection() {
+    let jobs = Jobs::start();
+    let client = Begun::start(jobs.client(&["run", "trap"]));
+    client.signal(Signal::TERM);
+    let (said, elapsed) = client.end();
+    assert_eq!(said.code, 143, "{said:?}");
+    assert!(said.stderr.contains("error: terminated"), "{said:?}");
+    assert!(elapsed < A_MOMENT, "{elapsed:?}");
+    jobs.wait_until_idle();
+}
+
+#[test]
+fn a_reader_that_does_not_read_does_not_hold_anyone_who_wants_to_leave() {
+    let jobs = Jobs::start();
+    let client = Begun::start(jobs.client(&["run", "forever"]));
+    // The pipe is full, and so is everything behind it.
+    std::thread::sleep(Duration::from_millis(300));
+    client.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(300));
+    client.signal(Signal::INT);
+    let Begun { mut child, stdout, .. } = client;
+    let start = Instant::now();
+    let ended = wait_for(|| child.try_wait().unwrap());
+    assert_eq!(ended.unwrap().code(), Some(130));
+    assert!(start.elapsed() < A_MOMENT, "{:?}", start.elapsed());
+    drop(stdout);
+    jobs.wait_until_idle();
+}
+
+fn piped(jobs: &Jobs, pipeline: &str) -> (String, String, Duration) {
+    let start = Instant::now();
+    let output = Command::new("bash")
+        .args(["-c", &format!("{pipeline}; echo \"${{PIPESTATUS[@]}}\"")])
+        .env("CLIENT", binary("client"))
+        .env("KAKEHI_SOCKET", jobs.server.socket())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), start.elapsed())
+}
+
+#[test]
+fn a_closed_stdout_ends_it_quietly_and_cancels_the_job() {
+    let jobs = Jobs::start();
+    for (pipeline, expected) in [
+        ("$CLIENT run forever | head -1", "y\n141 0\n"),
+        ("$CLIENT run forever --raw | head -1", "y\n141 0\n"),
+        // It has nothing to write for a long time, and leaves all the same.
+        ("$CLIENT run silent | head -1", "begun\n141 0\n"),
+        ("$CLIENT run silent --json | head -c 1", "{141 0\n"),
+        ("$CLIENT status | :", "141 0\n"),
+    ] {
+        let (stdout, stderr, elapsed) = piped(&jobs, pipeline);
+        // What is written before the reader leaves is written well.
+        let expected = [expected.to_owned(), expected.replace("141", "0")];
+        let is_status = pipeline.contains("status");
+        assert!(
+            stdout == expected[0] || is_status && stdout == expected[1],
+            "{pipeline}: {stdout}"
+        );
+        assert_eq!(stderr, "", "{pipeline}");
+        assert!(elapsed < Duration::from_secs(5), "{pipeline}: {elapsed:?}");
+        jobs.wait_until_idle();
+    }
+}
+
+#[test]
+fn an_interrupted_client_of_a_server_that_was_killed_ends_too() {
+    let mut server = Server::start(&[]);
+    let client = Begun::start(client_of(&server.socket(), &[]));
+    server.signal(Signal::KILL);
+    server.wait();
+    let (said, _) = client.end();
+    assert_eq!(said.code, 76, "{said:?}");
+    assert!(said.stderr.contains("connection ended before the final answer"), "{said:?}");
+}

@@ -1,0 +1,229 @@
+//! Each exit status, and what is said with it.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{BufRead, BufReader, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    process::Command,
+};
+
+use kakehi_tests::programs::{Server, binary, has_tool, wait_for};
+
+use crate::support::{Fake, Jobs, Said, Then, client, client_of, said};
+
+#[test]
+fn status_0_is_ok() {
+    let jobs = Jobs::start();
+    for arguments in [&["status"][..], &["run", "exit", "0"], &["list", "-q"], &["--version"]] {
+        let said = jobs.said(arguments);
+        assert_eq!((said.code, &*said.stderr), (0, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn status_1_is_an_error_of_the_server() {
+    let server = Server::start(&[]);
+    let said = said(client_of(&server.socket(), &["send", r#"{"command":"fail"}"#, "-q"]));
+    said.assert_failed(1, &["the request failed", "It failed, as you asked", "log"]);
+    let jobs = Jobs::start();
+    jobs.said(&["run", "nothing"]).assert_failed(1, &["no job `nothing`", "client list"]);
+    jobs.said(&["run", "exit", "x"]).assert_failed(1, &["must match `[0-9]+`"]);
+    jobs.said(&["cancel", "x"]).assert_failed(1, &["no running request", "client status"]);
+}
+
+#[test]
+fn a_run_ends_as_its_job_does() {
+    let jobs = Jobs::start();
+    for code in [1, 2, 69, 124, 130, 255] {
+        let said = jobs.said(&["run", "exit", &code.to_string()]);
+        assert_eq!((said.code, &*said.stdout), (code, ""));
+        assert_eq!(said.stderr, format!("failed: `exit` ended with exit code {code}\n"));
+    }
+    let said = jobs.said(&["run", "killed"]);
+    assert_eq!(
+        (said.code, &*said.stderr),
+        (137, "failed: `killed` was killed by signal 9 (SIGKILL)\n")
+    );
+}
+
+#[test]
+fn status_2_is_wrong_usage() {
+    for arguments in [&["--timeout", "soon"][..], &["run"], &["unknown"], &["send", "[]"]] {
+        let said = said(client(arguments));
+        assert_eq!((said.code, &*said.stdout), (2, ""), "{said:?}");
+        assert!(said.stderr.starts_with("error: "), "{said:?}");
+    }
+    said(client(&["send", "7"])).assert_failed(2, &["not a JSON object", "{\"command\":"]);
+}
+
+#[test]
+fn status_69_is_no_server_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name| folder.path().join(name);
+    fs::write(path("file"), "").unwrap();
+    drop(UnixListener::bind(path("stale")).unwrap());
+    for (name, words) in [
+        ("none", "none"),
+        ("none/none", "does not exist"),
+        ("file", "is a regular file, not a socket"),
+        ("file/none", "file"),
+        ("stale", "stale"),
+    ] {
+        let said = said(client_of(&path(name), &["status"]));
+        said.assert_failed(69, &["cannot reach the server", words]);
+        assert!(!said.stderr.contains("os error"), "{said:?}");
+    }
+    // Without a command too: whoever names a socket does not want another server.
+    said(client_of(&path("none"), &[])).assert_failed(69, &["cannot reach the server"]);
+}
+
+#[test]
+fn status_74_is_an_output_that_cannot_be_written() {
+    let jobs = Jobs::start();
+    for arguments in [&["status"][..], &["run", "lines"], &["list", "--json"], &["man"]] {
+        let mut client = jobs.client(arguments);
+        client.stdout(File::create("/dev/full").unwrap());
+        let said = said(client);
+        if arguments.contains(&"--json") {
+            assert_eq!((said.code, &*said.stderr), (74, ""));
+        } else {
+            said.assert_failed(74, &["standard output cannot be written", "No space left"]);
+        }
+    }
+    jobs.wait_until_idle();
+}
+
+fn refused(why: &str) -> Said {
+    let answer = format!(
+        r#"{{"id":"ID","version":0,"status":"ERROR","message":"because","refused":"{why}"}}"#
+    );
+    Fake::answers(&[&answer]).said(&["run", "backup"])
+}
+
+#[test]
+fn status_75_is_busy_or_draining() {
+    refused("busy").assert_failed(75, &["the server is busy", "because", "try again later"]);
+    refused("shutting_down").assert_failed(75, &["shutting down", "because"]);
+    // The real thing: the second connection is one too many.
+    let server = Server::start(&["--connections", "1"]);
+    let first = wait_for(|| answered(&server.socket()));
+    assert!(first.is_some());
+    let said = said(client_of(&server.socket(), &["status"]));
+    said.assert_failed(75, &["the server is busy"]);
+}
+
+/// A connection that the server has taken.
+fn answered(socket: &Path) -> Option<UnixStream> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.write_all(b"{\"id\":\"a\",\"version\":0,\"command\":\"list\"}\0").ok()?;
+    let mut answer = vec![];
+    BufReader::new(&stream).read_until(0, &mut answer).ok()?;
+    String::from_utf8(answer).ok()?.contains("\"OK\"").then_some(stream)
+}
+
+#[test]
+fn status_76_is_protocol_version_or_size() {
+    refused("malformed").assert_failed(76, &["does not understand", "because"]);
+    refused("too_large").assert_failed(76, &["too large", "because"]);
+    refused("too_slow").assert_failed(76, &["too long", "because"]);
+    let ok = |id: &str, version: &str| {
+        format!(r#"{{"id":"{id}","version":{version},"status":"OK","message":""}}"#)
+    };
+    for (frame, words) in [
+        ("HTTP/1.1 400 Bad Request", &["is not an answer", "malformed"][..]),
+        ("[]", &["is not an answer"]),
+        (&ok("another", "0"), &["is not an answer", "another"]),
+        (&ok("ID", "1"), &["is not an answer", "version 1", "version 0"]),
+    ] {
+        Fake::answers(&[frame]).said(&["status"]).assert_failed(76, words);
+    }
+    let endless = vec![b' '; 17 * 1024 * 1024];
+    let said = Fake::writes(&endless, Then::Stays).said(&["status"]);
+    said.assert_failed(76, &["too large", "limit of 16777216 bytes"]);
+    let said = Fake::writes(b"{\"id\"", Then::Leaves).said(&["status"]);
+    said.assert_failed(76, &["connection ended", "not known"]);
+}
+
+#[test]
+fn a_request_over_the_limit_is_76_too_and_not_sent() {
+    let jobs = Jobs::start();
+    let request = format!(r#"{{"command":"{}"}}"#, "x".repeat(100_000));
+    let request = [&*request, &" ".repeat(1_000_000)].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("request");
+    fs::write(&file, request).unwrap();
+    let mut client = jobs.client(&["send"]);
+    client.stdin(File::open(file).unwrap());
+    said(client).assert_failed(76, &["too large", "nothing was sent"]);
+}
+
+#[test]
+fn status_77_is_permission() {
+    refused("denied").assert_failed(77, &["denies", "because"]);
+    let server = Server::start(&[]);
+    let uid = rustix::process::geteuid().as_raw();
+    let expecting =
+        |uid: u32| said(client_of(&server.socket(), &["--server-uid", &uid.to_string(), "list"]));
+    assert_eq!(expecting(uid).code, 0);
+    expecting(uid + 1).assert_failed(77, &["another user's server", "do not trust it"]);
+}
+
+#[test]
+fn status_77_is_said_of_a_socket_of_others_with_the_reason() {
+    if !has_tool("setpriv") || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let binary_for_all = open_to_all(folder.path());
+    let asked = |socket: &Path| {
+        let mut client = Command::new("setpriv");
+        client.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary_for_all);
+        client.arg("--socket").arg(socket).arg("status");
+        said(client)
+    };
+    let shut = asked(&server.socket());
+    shut.assert_failed(77, &["cannot reach the server", "uid 65534"]);
+    // Where the way is open, the socket itself is not.
+    fs::set_permissions(server.folder(), Permissions::from_mode(0o711)).unwrap();
+    asked(&server.socket()).assert_failed(77, &["cannot reach the server", "0600"]);
+}
+
+/// A copy of the client that every user can run.
+fn open_to_all(folder: &Path) -> std::path::PathBuf {
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.join("client");
+    fs::copy(binary("client"), &copy).unwrap();
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    copy
+}
+
+#[test]
+fn status_124_is_a_timeout_or_a_deadline() {
+    let silent = Fake::writes(b"", Then::Stays);
+    let said = silent.said(&["--timeout", "200ms", "status"]);
+    said.assert_failed(
+        124,
+        &["does not answer", "timed out after 200ms", "not known", "--timeout"],
+    );
+    let said = silent.said(&["--deadline", "200ms", "--timeout", "0", "status"]);
+    said.assert_failed(124, &["took too long", "deadline of 200ms", "not known", "--deadline"]);
+}
+
+#[test]
+fn a_progress_restarts_the_timeout_and_not_the_deadline() {
+    let server = Server::start(&[]);
+    let countdown = r#"{"command":{"countdown":{"steps":5,"interval_ms":150}}}"#;
+    let asked = |arguments: &[&str]| {
+        let mut client = client_of(&server.socket(), &["send", countdown]);
+        client.args(arguments);
+        said(client).code
+    };
+    assert_eq!(asked(&["--timeout", "600ms"]), 0);
+    assert_eq!(asked(&["--deadline", "300ms"]), 124);
+    assert_eq!(asked(&["--timeout", "0", "--deadline", "0"]), 0);
+}

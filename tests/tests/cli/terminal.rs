@@ -1,0 +1,203 @@
+//! The screen, as people see it.
+
+use std::process::{Command, Stdio};
+
+use kakehi_tests::programs::{binary, has_tool, wait_for};
+use tempfile::TempDir;
+
+use crate::support::{Fake, Jobs};
+
+/// A terminal with a shell in it.
+struct Screen {
+    folder: TempDir,
+}
+
+impl Screen {
+    /// `None` where there is no tmux.
+    fn start(variables: &[(&str, &str)]) -> Option<Self> {
+        if !has_tool("tmux") {
+            return None;
+        }
+        let screen = Self { folder: tempfile::tempdir().unwrap() };
+        let mut shell = String::from("exec env -u NO_COLOR -u KAKEHI_SOCKET PS1='> ' ENV= ");
+        for (name, value) in variables {
+            shell += &format!("{name}='{value}' ");
+        }
+        shell += &format!("CLIENT='{}' sh", binary("client").display());
+        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "90", "-y", "15", &shell]);
+        screen.wait_for(&[">"]);
+        Some(screen)
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let output = Command::new("tmux")
+            .args(["-u", "-S"])
+            .arg(self.folder.path().join("tmux"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .env_remove("TMUX")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Types a command.
+    fn enter(&self, line: &str) {
+        self.tmux(&["send-keys", "-l", line]);
+        self.tmux(&["send-keys", "Enter"]);
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    fn shown(&self) -> String {
+        self.tmux(&["capture-pane", "-p"]).trim_end().to_owned()
+    }
+
+    /// With its colours.
+    fn painted(&self) -> String {
+        self.tmux(&["capture-pane", "-p", "-e"])
+    }
+
+    /// Waits until all of `words` are on the screen, in the order of lines.
+    fn wait_for(&self, words: &[&str]) -> String {
+        let seen = wait_for(|| {
+            let shown = self.shown();
+            let mut lines = shown.lines();
+            let all = words.iter().all(|word| lines.any(|line| line.contains(word)));
+            all.then_some(shown)
+        });
+        seen.unwrap_or_else(|| panic!("{words:?} are not all on the screen:\n{}", self.shown()))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux")
+            .arg("-S")
+            .arg(self.folder.path().join("tmux"))
+            .arg("kill-server")
+            .output();
+    }
+}
+
+/// The lines behind the one that was typed, up to the next prompt.
+fn result(shown: &str) -> Vec<&str> {
+    shown.lines().skip_while(|line| !line.starts_with("> ")).skip(1).collect()
+}
+
+#[test]
+fn a_bar_shows_how_far_it_is_and_nothing_of_it_is_left() {
+    let server = kakehi_tests::programs::Server::start(&[]);
+    let socket = server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    let request = r#"{"command":{"countdown":{"steps":3,"interval_ms":700}}}"#;
+    screen.enter(&format!("$CLIENT --socket $S send '{request}'; echo ended $?"));
+    screen.wait_for(&["0s [>", "0/3 Not done yet"][..1]);
+    let shown = screen.wait_for(&["[================>       ] 2/3 Not done yet"]);
+    assert!(shown.lines().last().unwrap().contains("1s ["), "with the time so far: {shown}");
+    let shown = screen.wait_for(&["ended 0"]);
+    let all = shown.replace('\n', "");
+    assert!(all.ends_with("Doneended 0>"), "nothing else is left: {shown}");
+    assert!(!all.contains("2/3"), "{shown}");
+}
+
+#[test]
+fn the_spinner_stands_below_what_a_job_writes() {
+    let jobs = Jobs::start();
+    let socket = jobs.server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S run silent; echo ended $?");
+    let shown = screen.wait_for(&["begun", " 1s"]);
+    let lines = result(&shown);
+    assert_eq!(lines[0], "begun");
+    assert!(["| 1s", "/ 1s", "- 1s", "\\ 1s"].contains(&lines[1]), "{shown}");
+    screen.press("C-c");
+    let shown = screen.wait_for(&["ended 130"]);
+    let lines = result(&shown);
+    assert!(lines[1].starts_with("interrupted: "), "the line has made room: {shown}");
+    assert!(!shown.contains("^C") && !shown.contains(" 1s"), "{shown}");
+    let failed = lines.iter().find(|line| line.starts_with("failed: "));
+    assert_eq!(failed, Some(&"failed: `silent` was ended: cancelled by uid 0"), "{shown}");
+    jobs.wait_until_idle();
+}
+
+#[test]
+fn a_line_of_a_job_that_has_no_end_is_not_written_over() {
+    let jobs = Jobs::start();
+    let socket = jobs.server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S run bytes; echo ended $?");
+    let shown = screen.wait_for(&["ended 0"]);
+    let lines = result(&shown);
+    assert_eq!(lines[..3], ["tab\\there", "\\x1b[31m\\xff", "no end"], "{shown}");
+    assert!(lines[3].starts_with("success: `bytes` ended in"), "{shown}");
+}
+
+#[test]
+fn quiet_and_a_dumb_terminal_have_no_live_line() {
+    let server = kakehi_tests::programs::Server::start(&[]);
+    let socket = server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    let request = r#"{"command":{"countdown":{"steps":2,"interval_ms":300}}}"#;
+    for (before, after, expected) in [
+        ("", "-q", &["Done", "ended 0", ">"][..]),
+        (
+            "TERM=dumb",
+            "",
+            &["processing: Not done yet", "processing: Not done yet", "Done", "ended 0", ">"],
+        ),
+    ] {
+        screen.enter("clear");
+        screen.enter(&format!("R='{request}'; clear"));
+        screen.enter(&format!("{before} $CLIENT --socket $S send \"$R\" {after}; echo ended $?"));
+        let seen = wait_for(|| {
+            let shown = screen.shown();
+            assert!(!shown.contains("0s"), "{shown}");
+            shown.contains("ended 0").then_some(shown)
+        });
+        assert_eq!(result(&seen.unwrap()), expected);
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let fake = Fake::answers(&[r#"{"id":"ID","version":0,"status":"OK","message":"Done"}"#]);
+    let socket = fake.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    for (line, is_coloured) in [
+        ("$CLIENT --socket $S", true),
+        ("NO_COLOR=1 $CLIENT --socket $S", false),
+        ("NO_COLOR= $CLIENT --socket $S", true),
+        ("NO_COLOR=1 $CLIENT --socket $S --color always", true),
+        ("$CLIENT --socket $S --color never", false),
+        ("$CLIENT --socket $S | cat", false),
+        ("$CLIENT --socket $S --color always | cat", true),
+    ] {
+        screen.enter("clear");
+        screen.enter(&format!("{line}; echo ended"));
+        screen.wait_for(&["success: Done", "ended"]);
+        let painted = screen.painted();
+        assert_eq!(painted.contains("\x1b[32msuccess:"), is_coloured, "{line}: {painted:?}");
+    }
+}
+
+#[test]
+fn a_hostile_server_cannot_touch_the_screen() {
+    let attack = r"\u001b]0;owned\u0007\u001b[2J\u001b[H\rowned\u009b2J\u202e";
+    let progress = format!(
+        r#"{{"id":"ID","version":0,"status":"PROCESSING","message":"{attack}","content":{{"done":1,"total":2}}}}"#
+    );
+    let progress = format!("{progress}\0");
+    let fake = Fake::writes(progress.as_bytes(), crate::support::Then::Stays);
+    let socket = fake.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("echo before; $CLIENT --socket $S run job --timeout 1s; echo ended $?");
+    let shown = screen.wait_for(&["before", "1/2 \\x1b]0;"]);
+    assert!(result(&shown)[1].starts_with(['|', '/', '-', '\\']), "one line: {shown}");
+    let shown = screen.wait_for(&["before", "error: ", "ended 124"]);
+    assert!(!shown.contains("1/2"), "{shown}");
+    assert_ne!(screen.tmux(&["display-message", "-p", "#{pane_title}"]).trim(), "owned");
+}
