@@ -262,6 +262,23 @@ async fn a_client_over_a_limit_is_told_which_before_the_close() {
 }
 
 #[tokio::test]
+async fn a_refusal_before_any_request_is_the_answer_to_the_first_one() {
+    let server =
+        Server::start(|serve| serve.limits(Limits { connections: 1, ..Limits::default() }));
+    let mut first = server.connect().await;
+    first.send(command("quick")).await.unwrap();
+    next(&mut first).await;
+    let path = server.folder.path().join("s");
+    for rest in [0, 50] {
+        let mut second = kakehi_client::Connection::connect(&path).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(rest)).await;
+        let error = second.request("quick").await.unwrap_err();
+        assert!(error.is_refused(), "{error}");
+        assert_eq!(error.refusal(), Some(Refusal::Busy));
+    }
+}
+
+#[tokio::test]
 async fn unfinished_requests_of_all_clients_together_are_bounded() {
     let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
     let server = Server::start(|serve| serve.limits(limits));

@@ -1,7 +1,7 @@
 //! One open connection: a channel, and the timer that goes with it.
 
 use std::{
-    fmt,
+    fmt, mem,
     task::{Context, Poll, Waker},
 };
 
@@ -15,11 +15,13 @@ use crate::{clocks::Timer, kind::Kind};
 pub(crate) struct Link<Tx, Rx, F, S> {
     pub(crate) channel: Box<Channel<Tx, Rx, F, S>>,
     pub(crate) timer: Timer,
+    /// No request was on it yet.
+    is_fresh: bool,
 }
 
 impl<Tx, Rx, F, S> Link<Tx, Rx, F, S> {
     pub(crate) fn new(channel: Channel<Tx, Rx, F, S>) -> Self {
-        Self { channel: Box::new(channel), timer: Timer::default() }
+        Self { channel: Box::new(channel), timer: Timer::default(), is_fresh: true }
     }
 }
 
@@ -34,6 +36,10 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Link<Tx, Rx, F, S> {
     ///
     /// What the runtime has not yet been told of is not seen; the write will tell of an end.
     pub(crate) fn check(&mut self) -> Result<(), Kind> {
+        // What a server says before any request is a refusal: the answer to the first one.
+        if mem::take(&mut self.is_fresh) {
+            return Ok(());
+        }
         match self.channel.poll_next_unpin(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending if self.channel.memory() == 0 => Ok(()),
             Poll::Ready(None) => Err(ChannelError::disconnected().into()),

@@ -78,7 +78,7 @@ fn another_job_does_not_wait() {
 fn a_run_that_has_ended_gives_its_place_to_the_next_though_its_client_reads_nothing() {
     let script = r#"head -c 600000 /dev/zero | tr "\0" x >&2; sleep 1"#;
     let jobs =
-        Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\ntimeout = '500ms'\n",));
+        Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\ntimeout = '500ms'\n"));
     let mut deaf = jobs.client();
     deaf.send("deaf", run("a", &[]));
     assert!(wait_for(|| (jobs.running().len() == 1).then_some(())).is_some());

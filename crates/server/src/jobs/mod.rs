@@ -4,6 +4,7 @@ mod caller;
 mod child;
 mod command;
 mod content;
+mod control;
 mod file;
 mod job;
 mod lines;

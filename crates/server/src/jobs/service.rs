@@ -4,42 +4,42 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use humantime::format_duration;
 use kakehi_channel::{Refusal, Request};
 use kakehi_server::{Answer, Context, Failure, Handle, Handler, demo};
-use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
+use tokio::{sync::Notify, task::spawn_blocking};
 
 use super::{
     caller::Caller,
     command::{Cancel, Command, Run},
-    content::{self, Content, Listed, Running, Status},
+    content::{self, Content},
+    control::list,
     file::{self, Jobs},
     job::Job,
     processes::Processes,
-    registry::Registry,
+    registry::{Entry, Registry},
     run,
     slots::{Slot, Slots},
 };
 
-type Reply = Result<Answer<Content>, Failure<Content>>;
+pub(super) type Reply = Result<Answer<Content>, Failure<Content>>;
 
 /// Answers the commands of this server: jobs, a look at itself, the demo. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Service(Arc<Shared>);
+pub(crate) struct Service(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     file: Option<PathBuf>,
     known: RwLock<Arc<Known>>,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     processes: Arc<Processes>,
-    handle: Handle,
-    since: Instant,
+    pub(super) handle: Handle,
+    pub(super) since: Instant,
     /// Somebody asked for the end.
-    stop: Notify,
+    pub(super) stop: Notify,
 }
 
 /// What a reload replaces.
@@ -171,71 +171,6 @@ impl Service {
         content::ended(run::run(job, &args, context, &running, slot, &self.0.processes).await)
     }
 
-    fn status(&self, caller: &Caller, jobs: &Jobs) -> Answer<Content> {
-        let Shared { registry, handle, since, .. } = &*self.0;
-        let (running, counters) = (registry.running(), handle.stats());
-        // Others' requests are theirs, except where they stand in one's way.
-        let visible = |job: &Option<String>| {
-            job.as_ref().and_then(|job| jobs.get(job)).is_some_and(|job| caller.may_run(job))
-        };
-        let shown = running
-            .iter()
-            .filter(|entry| caller.owns_server() || entry.uid == caller.uid || visible(&entry.job));
-        let status = Status {
-            version: env!("CARGO_PKG_VERSION"),
-            pid: std::process::id(),
-            uptime_ms: since.elapsed().as_millis(),
-            connections: counters.connections,
-            running: shown.map(Running::from).collect(),
-            counters,
-        };
-        let up = format_duration(Duration::from_secs(since.elapsed().as_secs()));
-        let message = format!(
-            "up {up}, {} connections, {} requests running",
-            counters.connections,
-            running.len(),
-        );
-        Answer::new(message).with_content(Content::Status(Box::new(status)))
-    }
-
-    /// Cancels what runs under `id`, and waits until nothing of it runs any more. The id is the client's: there
-    /// may be several.
-    async fn cancel(&self, id: &str, caller: &Caller) -> Reply {
-        const PATIENCE: Duration = Duration::from_secs(15);
-        let mut running = self.0.registry.running();
-        running.retain(|entry| entry.id == id);
-        if running.is_empty() {
-            return failed(format!("no running request has the id {id:?}"));
-        }
-        running.retain(|entry| caller.uid == 0 || caller.uid == entry.uid);
-        if running.is_empty() {
-            return denied(format!("only who started {id:?}, or root, may cancel it"));
-        }
-        let content =
-            Some(Content::Cancelled { cancelled: running.iter().map(Running::from).collect() });
-        for entry in &running {
-            entry.cancel(caller.uid);
-        }
-        let all = async {
-            for entry in &running {
-                entry.until_over().await;
-            }
-        };
-        if timeout(PATIENCE, all).await.is_ok() {
-            return Ok(Answer { message: format!("cancelled {id:?}"), content });
-        }
-        let message = format!("{id:?} is cancelled, and has not ended yet");
-        Err(Failure { message, content, refused: None })
-    }
-
-    fn stop(&self, caller: &Caller) -> Reply {
-        if !caller.owns_server() {
-            return denied(format!("uid {} may not stop this server", caller.uid));
-        }
-        self.0.stop.notify_one();
-        Ok(Answer { message: "stopping".to_owned(), content: None })
-    }
-
     async fn demonstrate(
         &self,
         id: String,
@@ -257,23 +192,12 @@ impl Service {
     }
 }
 
-fn list(caller: &Caller, jobs: &Jobs) -> Answer<Content> {
-    let listed: Vec<_> = jobs.values().filter(|job| caller.may_run(job)).collect();
-    let names: Vec<_> = listed.iter().map(|job| job.name.as_str()).collect();
-    let message = match names.as_slice() {
-        [] => "no jobs".to_owned(),
-        [name] => format!("1 job: {name}"),
-        names => format!("{} jobs: {}", names.len(), names.join(", ")),
-    };
-    Answer::new(message).with_content(Content::List(listed.into_iter().map(Listed::from).collect()))
-}
-
 /// Takes a place at once, or tells the client that there is none and waits.
 async fn wait_for_slot(
     job: &Job,
     slots: &Arc<Slots>,
     context: &Context,
-    running: &super::registry::Entry,
+    running: &Entry,
 ) -> Result<Slot, Failure<Content>> {
     if let Some(slot) = slots.try_take() {
         return Ok(slot);
@@ -290,7 +214,7 @@ async fn wait_for_slot(
 }
 
 /// The caller may not do this.
-fn denied(message: String) -> Reply {
+pub(super) fn denied(message: String) -> Reply {
     Err(Failure { message, content: None, refused: Some(Refusal::Denied) })
 }
 
@@ -299,6 +223,6 @@ fn unusable(message: String) -> Reply {
     Err(Failure { message, content: None, refused: Some(Refusal::Other) })
 }
 
-fn failed(message: String) -> Reply {
+pub(super) fn failed(message: String) -> Reply {
     Err(Failure { message, content: None, refused: None })
 }
