@@ -33,7 +33,7 @@ pub(crate) struct Options {
     pub(crate) socket: Option<PathBuf>,
     /// Ask a server on another machine, by way of ssh
     ///
-    /// It is written ssh://[USER@]HOST[:PORT]. The client must be on the PATH there, or where the
+    /// It is written `ssh://[USER@]HOST[:PORT]`. The client must be on the PATH there, or where the
     /// variable KAKEHI_REMOTE_CLIENT says; --socket is a path there.
     #[arg(long, global = true, value_name = "URL", conflicts_with = "server_uid")]
     pub(crate) host: Option<SshHost>,

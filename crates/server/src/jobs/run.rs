@@ -80,7 +80,7 @@ pub(crate) async fn run(
     }
     let unstartable = |error: io::Error| {
         warn!(job = job.name, %error, "cannot start");
-        Failure { content: None, ..failure(format!("`{}` cannot be started: {error}", job.name)) }
+        failure(format!("`{}` cannot be started: {error}", job.name))
     };
     let (group, pipes) = child::start(job, args, processes).map_err(unstartable)?;
     let start = Instant::now();
