@@ -2,9 +2,11 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::format_collect,
+    clippy::format_push_string,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a helper that fails is a test that fails"
+    reason = "a helper that fails is a test that fails, and none needs to be fast"
 )]
 
 mod commands;

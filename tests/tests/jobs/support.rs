@@ -150,17 +150,12 @@ pub(crate) fn ask_as_member(
     id: &str,
     command: impl Into<Value>,
 ) -> Option<Value> {
-    ask_server_as(uid, gid, &jobs.server, id, command)
+    let request = json!({ "id": id, "version": 0, "command": command.into() });
+    tell_as(uid, gid, &jobs.server, &format!("{request}\0"))
 }
 
-/// The same, of any server.
-pub(crate) fn ask_server_as(
-    uid: u32,
-    gid: u32,
-    server: &Server,
-    id: &str,
-    command: impl Into<Value>,
-) -> Option<Value> {
+/// The last response to a user who sends `text`.
+pub(crate) fn tell_as(uid: u32, gid: u32, server: &Server, text: &str) -> Option<Value> {
     if !rustix::process::geteuid().is_root() || !has_tool("setpriv") || !has_tool("nc") {
         let _ = writeln!(std::io::stderr(), "SKIPPED: a test needs to be root, setpriv and nc");
         return None;
@@ -173,13 +168,10 @@ pub(crate) fn ask_server_as(
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let request = json!({ "id": id, "version": 0, "command": command.into() });
-    write!(nc.stdin.take().unwrap(), "{request}\0").unwrap();
+    nc.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = nc.wait_with_output().unwrap().stdout;
-    let frames: Vec<_> =
-        output.split(|byte| *byte == 0).filter(|frame| !frame.is_empty()).collect();
-    let last = frames.last().expect("a response");
-    Some(serde_json::from_slice(last).unwrap())
+    let frames = output.split(|byte| *byte == 0).filter(|frame| !frame.is_empty());
+    Some(serde_json::from_slice(frames.last().expect("a response")).unwrap())
 }
 
 /// A process, as the system tells it.
