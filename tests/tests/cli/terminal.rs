@@ -143,20 +143,25 @@ fn quiet_and_a_dumb_terminal_have_no_live_line() {
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
     let request = r#"{"command":{"countdown":{"steps":2,"interval_ms":300}}}"#;
     for (before, after, expected) in [
-        ("", "-q", &["Done", "ended 0", ">"][..]),
+        ("", "-q", &["Done", "quiet 0", ">"][..]),
         (
             "TERM=dumb",
             "",
-            &["processing: Not done yet", "processing: Not done yet", "Done", "ended 0", ">"],
+            &["processing: Not done yet", "processing: Not done yet", "Done", "dumb 0", ">"],
         ),
     ] {
-        screen.enter("clear");
+        let end = expected[expected.len() - 2];
+        let (word, _) = end.split_once(' ').unwrap();
         screen.enter(&format!("R='{request}'; clear"));
-        screen.enter(&format!("{before} $CLIENT --socket $S send \"$R\" {after}; echo ended $?"));
+        // The word comes in two, so that it is seen only where it is written, not where it is typed.
+        let (first, rest) = word.split_at(1);
+        screen.enter(&format!(
+            "{before} $CLIENT --socket $S send \"$R\" {after}; echo {first}''{rest} $?"
+        ));
         let seen = wait_for(|| {
             let shown = screen.shown();
             assert!(!shown.contains("0s"), "{shown}");
-            shown.contains("ended 0").then_some(shown)
+            shown.contains(end).then_some(shown)
         });
         assert_eq!(result(&seen.unwrap()), expected);
     }

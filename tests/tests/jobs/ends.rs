@@ -9,7 +9,7 @@ use std::{
 use kakehi_tests::programs::{binary, wait_for};
 use serde_json::{Value, json};
 
-use super::support::{Client, Jobs, alive, run, unique_seconds, wait_until_alive};
+use super::support::{Client, Jobs, alive, run, takes_less_than, unique_seconds, wait_until_alive};
 
 fn job(script: &str) -> Jobs {
     let job = json!({ "run": ["sh", "-c", script] });
@@ -63,10 +63,13 @@ fn what_a_job_leaves_behind_in_its_group_is_killed_a_second_later() {
 
 #[test]
 fn what_ends_in_that_second_is_waited_for_and_no_longer() {
-    let start = Instant::now();
-    assert_eq!(job("sleep 0.4 >/dev/null 2>&1 & exit 0").run("a", &[])["status"], "OK");
-    let took = start.elapsed();
-    assert!(took >= Duration::from_millis(400) && took < Duration::from_millis(950), "{took:?}");
+    let jobs = job("sleep 0.4 >/dev/null 2>&1 & exit 0");
+    takes_less_than(Duration::from_millis(950), || {
+        let start = Instant::now();
+        assert_eq!(jobs.run("a", &[])["status"], "OK");
+        assert!(start.elapsed() >= Duration::from_millis(400));
+        start.elapsed()
+    });
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn a_daemon_that_keeps_the_output_open_does_not_keep_the_answer() {
     let jobs = job(&format!("setsid sleep {seconds} & echo started; sleep 0.2"));
     let start = Instant::now();
     let last = jobs.run("a", &[]);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!((&last["status"], &last["content"]["stdout_lines"]), (&json!("OK"), &json!(1)));
     // It has left the group, and with it the job.
     let daemons = alive(&format!("sleep {seconds}"));

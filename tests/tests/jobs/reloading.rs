@@ -4,7 +4,7 @@ use kakehi_tests::programs::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::support::{Client, Jobs, run};
+use super::support::{Client, Gate, Jobs, run};
 
 fn names(jobs: &Jobs) -> Vec<Value> {
     let last = jobs.ask("list").pop().unwrap();
@@ -28,11 +28,14 @@ fn started(jobs: &Jobs) -> Client {
 
 #[test]
 fn sighup_reads_the_file_again_and_spares_what_runs() {
-    let jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1; echo old']");
+    let gate = Gate::closed();
+    let script = format!("echo started; {}; echo old", gate.wait());
+    let jobs = Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"));
     let mut client = started(&jobs);
     reload(&jobs, "[job.b]\nrun = ['true']\n[job.c]\nrun = ['true']", "jobs=2");
     assert_eq!(names(&jobs), ["b", "c"]);
     assert_eq!(jobs.run("a", &[])["message"], "there is no job `a`");
+    gate.open();
     assert_eq!(client.progress(), "old");
     assert_eq!(client.last()["status"], "OK");
 }

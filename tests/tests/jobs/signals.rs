@@ -3,13 +3,14 @@
 use std::{
     os::unix::net::UnixStream,
     process::{Command, Stdio},
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use kakehi_tests::programs::{binary, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::support::{Client, Jobs, alive, run, unique_seconds, wait_until_alive};
+use super::support::{Client, Gate, Jobs, alive, run, unique_seconds, wait_until_alive};
 
 fn started(jobs: &Jobs) -> Client {
     let mut client = jobs.client();
@@ -23,15 +24,22 @@ fn endless(seconds: &str, before: &str, flags: &[&str]) -> Jobs {
     Jobs::with_flags(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"), flags)
 }
 
+fn gated(gate: &Gate) -> Jobs {
+    let script = format!("echo started; {}; echo over", gate.wait());
+    Jobs::with_flags(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"), &["--drain", "1m"])
+}
+
 #[test]
 fn a_job_may_end_while_the_server_drains() {
-    let mut jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1; echo over']");
+    let gate = Gate::closed();
+    let mut jobs = gated(&gate);
     let mut client = started(&jobs);
     let mut other = jobs.client();
     jobs.server.signal(Signal::TERM);
     jobs.wait_for_log("draining");
     other.send("ID-2", run("a", &[]));
     assert_eq!(other.last()["refused"], "shutting_down");
+    gate.open();
     assert_eq!(client.progress(), "over");
     assert_eq!(client.last()["status"], "OK");
     assert_eq!(jobs.server.wait().code(), Some(0));
@@ -66,9 +74,8 @@ fn a_second_signal_ends_at_once_with_all_that_runs() {
         let start = Instant::now();
         jobs.server.signal(signal);
         assert_eq!(jobs.server.wait().code(), Some(code));
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-        let gone = wait_until_alive(&seconds, 0);
-        assert!(gone < Duration::from_secs(1), "{gone:?}");
+        wait_until_alive(&seconds, 0);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert!(!jobs.server.socket().exists());
         assert!(client.next().is_none_or(|last| last["status"] == "ERROR"));
     }
@@ -92,11 +99,14 @@ fn without_a_path_it_listens_in_its_users_runtime_folder() {
 
 #[test]
 fn a_signal_after_stop_is_not_the_second_one() {
-    let mut jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1; echo over']");
+    let gate = Gate::closed();
+    let mut jobs = gated(&gate);
     let mut client = started(&jobs);
     assert_eq!(jobs.ask("stop").pop().unwrap()["status"], "OK");
     jobs.wait_for_log("draining");
     jobs.server.signal(Signal::TERM);
+    sleep(Duration::from_millis(100));
+    gate.open();
     assert_eq!(client.progress(), "over");
     assert_eq!(client.last()["status"], "OK");
     assert_eq!(jobs.server.wait().code(), Some(0));

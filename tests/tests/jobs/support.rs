@@ -170,8 +170,32 @@ pub(crate) fn tell_as(uid: u32, gid: u32, server: &Server, text: &str) -> Option
         .unwrap();
     nc.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = nc.wait_with_output().unwrap().stdout;
-    let frames = output.split(|byte| *byte == 0).filter(|frame| !frame.is_empty());
-    Some(serde_json::from_slice(frames.last().expect("a response")).unwrap())
+    let mut frames = output.rsplit(|byte| *byte == 0).filter(|frame| !frame.is_empty());
+    Some(serde_json::from_slice(frames.next().expect("a response")).unwrap())
+}
+
+/// What a job can wait for until the test lets it go on.
+pub(crate) struct Gate(TempDir);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn open(&self) {
+        fs::write(self.0.path().join("open"), "").unwrap();
+    }
+
+    /// For a shell: it goes on once the gate is open.
+    pub(crate) fn wait(&self) -> String {
+        format!("while ! test -e {}/open; do sleep 0.02; done", self.0.path().display())
+    }
+}
+
+/// Does `what` until it took less than `limit`, three times at most: this machine may be busy.
+pub(crate) fn takes_less_than(limit: Duration, mut what: impl FnMut() -> Duration) {
+    let took: Vec<_> = (0..3).map(|_| what()).take_while(|took| *took >= limit).collect();
+    assert!(took.len() < 3, "{took:?}, not {limit:?}");
 }
 
 /// A process, as the system tells it.

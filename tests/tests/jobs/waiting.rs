@@ -5,7 +5,7 @@ use std::{thread::sleep, time::Duration};
 use kakehi_tests::programs::wait_for;
 use serde_json::json;
 
-use super::support::{Client, Jobs, run, unique_seconds, wait_until_alive};
+use super::support::{Client, Gate, Jobs, run, unique_seconds, wait_until_alive};
 
 fn started(jobs: &Jobs, id: &str) -> Client {
     let mut client = jobs.client();
@@ -14,11 +14,14 @@ fn started(jobs: &Jobs, id: &str) -> Client {
     client
 }
 
-const JOB: &str = "[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1']\n";
+fn job(gate: &Gate) -> String {
+    format!("[job.a]\nrun = ['sh', '-c', 'echo started; {}']\n", gate.wait())
+}
 
 #[test]
 fn a_second_caller_waits_for_the_first_and_is_told_so() {
-    let jobs = Jobs::start(JOB);
+    let gate = Gate::closed();
+    let jobs = Jobs::start(&job(&gate));
     let mut first = started(&jobs, "first");
     let mut second = jobs.client();
     second.send("second", run("a", &[]));
@@ -32,6 +35,7 @@ fn a_second_caller_waits_for_the_first_and_is_told_so() {
     assert_eq!(waiting, [json!(["first", false]), json!(["second", true])]);
     assert_eq!(running[1].get("pid"), None);
 
+    gate.open();
     assert_eq!(first.last()["status"], "OK");
     assert_eq!(second.progress(), "started");
     assert_eq!(second.last()["status"], "OK");
@@ -39,11 +43,13 @@ fn a_second_caller_waits_for_the_first_and_is_told_so() {
 
 #[test]
 fn as_many_run_at_once_as_the_file_says() {
-    let jobs = Jobs::start(&format!("{JOB}at_once = 2"));
+    let gate = Gate::closed();
+    let jobs = Jobs::start(&(job(&gate) + "at_once = 2"));
     let (mut first, mut second) = (started(&jobs, "first"), started(&jobs, "second"));
     let mut third = jobs.client();
     third.send("third", run("a", &[]));
     assert_eq!(third.progress(), "waiting: 2 of 2 runs of `a` are going on");
+    gate.open();
     for client in [&mut first, &mut second, &mut third] {
         assert_eq!(client.last()["status"], "OK");
     }
@@ -51,13 +57,15 @@ fn as_many_run_at_once_as_the_file_says() {
 
 #[test]
 fn who_stops_waiting_is_not_run() {
-    let jobs = Jobs::start(&format!("{JOB}when_client_leaves = 'finish'"));
+    let gate = Gate::closed();
+    let jobs = Jobs::start(&(job(&gate) + "when_client_leaves = 'finish'"));
     let mut first = started(&jobs, "first");
     let mut second = jobs.client();
     second.send("second", run("a", &[]));
     second.progress();
     drop(second);
     assert!(wait_for(|| (jobs.running().len() == 1).then_some(())).is_some());
+    gate.open();
     assert_eq!(first.last()["status"], "OK");
     sleep(Duration::from_millis(200));
     assert_eq!(jobs.server.log().matches("started job").count(), 1, "{}", jobs.server.log());

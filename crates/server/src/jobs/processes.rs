@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::{
-        fd::OwnedFd,
-        unix::process::{CommandExt, ExitStatusExt},
-    },
+    os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
@@ -14,8 +11,8 @@ use std::{
 use rustix::{
     io::Errno,
     process::{
-        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_send_signal,
-        set_child_subreaper, wait, waitid,
+        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, set_child_subreaper,
+        wait, waitid,
     },
 };
 use tokio::{
@@ -24,7 +21,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::strays;
+use super::strays::{self, Stray};
 
 /// The parent of all processes of all runs, also of those whose own parents have ended: as init
 /// does, it reaps whatever ends, so that no zombie is left to anybody.
@@ -46,7 +43,7 @@ pub(crate) struct Group {
     leader: Pid,
     state: watch::Receiver<State>,
     /// Those of them that had left the group when it was signalled.
-    strays: Mutex<Vec<Arc<OwnedFd>>>,
+    strays: Mutex<Vec<Stray>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,9 +95,7 @@ impl Processes {
         *self.over.write().unwrap_or_else(PoisonError::into_inner) = true;
         let _unreaped = self.read();
         for leader in self.groups().keys().copied().filter_map(Pid::from_raw) {
-            let strays = strays::of(leader.as_raw_pid());
-            signal_group(leader, Signal::KILL);
-            signal_strays(&strays, Signal::KILL);
+            signal_all(leader, &mut vec![], Signal::KILL);
         }
     }
 
@@ -145,16 +140,19 @@ fn has_members(leader: Pid) -> bool {
     waitid(WaitId::Pgid(Some(leader)), look).is_ok()
 }
 
-fn signal_group(leader: Pid, signal: Signal) {
-    if let Err(error) = kill_process_group(leader, signal) {
-        debug!(%error, ?leader, ?signal, "cannot signal a process group");
+/// Signals a group and its strays. They are stopped meanwhile, so that none escapes.
+fn signal_all(leader: Pid, strays: &mut Vec<Stray>, signal: Signal) {
+    signal_group(leader, Signal::STOP);
+    strays::stop(leader.as_raw_pid(), strays);
+    for signal in [signal, Signal::CONT] {
+        signal_group(leader, signal);
+        strays::signal(strays, signal);
     }
 }
 
-fn signal_strays<'a>(strays: impl IntoIterator<Item = &'a OwnedFd>, signal: Signal) {
-    for stray in strays {
-        // It may have ended by itself.
-        let _ = pidfd_send_signal(stray, signal);
+fn signal_group(leader: Pid, signal: Signal) {
+    if let Err(error) = kill_process_group(leader, signal) {
+        debug!(%error, ?leader, ?signal, "cannot signal a process group");
     }
 }
 
@@ -168,11 +166,11 @@ impl Group {
     pub(crate) fn signal(&self, signal: Signal) {
         let _unreaped = self.processes.read();
         let strays = &mut *self.strays();
-        if !self.state.borrow().gone {
-            strays.extend(strays::of(self.leader()).into_iter().map(Arc::new));
-            signal_group(self.leader, signal);
+        if self.state.borrow().gone {
+            strays::signal(strays, signal);
+        } else {
+            signal_all(self.leader, strays, signal);
         }
-        signal_strays(strays.iter().map(Arc::as_ref), signal);
     }
 
     /// Waits until the first process has ended; says how. Cancel safe.
@@ -191,11 +189,11 @@ impl Group {
         let _ = state.wait_for(|state| state.gone).await;
         let strays = self.strays().clone();
         for stray in strays {
-            strays::ended(&stray).await;
+            stray.ended().await;
         }
     }
 
-    fn strays(&self) -> MutexGuard<'_, Vec<Arc<OwnedFd>>> {
+    fn strays(&self) -> MutexGuard<'_, Vec<Stray>> {
         self.strays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,10 @@
 //! Processes of a run that have left its process group.
 
-use std::{fs, os::fd::OwnedFd, time::Duration};
+use std::{fs, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, getpid, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal},
 };
 use tokio::time::sleep;
 
@@ -17,42 +17,87 @@ struct Process {
     start: u64,
 }
 
-/// The descendants of a process group that are in other groups, as `timeout` and the job control
-/// of a shell put them there. Those whose own parents have ended, as a daemon's have, are not
-/// found.
+/// A descendant of a process group that is in another one, as `timeout` and the job control of a
+/// shell put it there.
+#[derive(Clone, Debug)]
+pub(crate) struct Stray {
+    process: Process,
+    /// It stands for this process and no other.
+    descriptor: Arc<OwnedFd>,
+}
+
+/// Adds the strays of `group` to those that are known, and stops them. The group has to be stopped
+/// already: while parents can neither fork nor end, no descendant is missed. Those whose parents
+/// had ended before, as a daemon's have, are not found.
 ///
 /// It asks `/proc` for the family only, not for all processes. Where that cannot be read, or the
 /// kernel lists no children there, none are found.
-pub(crate) fn of(group: i32) -> Vec<OwnedFd> {
-    // Members whose parents have ended are our own children.
-    let ours = children(getpid().as_raw_pid());
-    let members = ours.into_iter().filter_map(read).filter(|process| process.group == group);
-    let mut family: Vec<_> = members.collect();
-    let mut strays = vec![];
-    while let Some(process) = family.pop() {
-        family.extend(children(process.pid).into_iter().filter_map(read));
-        if process.group != group {
-            strays.extend(open(process));
+pub(crate) fn stop(group: i32, known: &mut Vec<Stray>) {
+    loop {
+        let before = known.len();
+        for process in family(group, known) {
+            if process.group != group
+                && known.iter().all(|stray| stray.process.pid != process.pid)
+                && let Some(stray) = Stray::new(process)
+            {
+                signal(std::slice::from_ref(&stray), Signal::STOP);
+                known.push(stray);
+            }
+        }
+        // A new one may have forked before it was stopped.
+        if known.len() == before {
+            return;
         }
     }
-    strays
 }
 
-/// Waits until a stray has ended. It looks from time to time: there are few, and not for long.
-pub(crate) async fn ended(stray: &OwnedFd) {
-    const OFTEN: Duration = Duration::from_millis(20);
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // Readable once it has; what cannot be asked is not waited for.
-    while poll(&mut [PollFd::new(stray, PollFlags::IN)], Some(&at_once)) == Ok(0) {
-        sleep(OFTEN).await;
+pub(crate) fn signal(strays: &[Stray], signal: Signal) {
+    for stray in strays {
+        // It may have ended by itself.
+        let _ = pidfd_send_signal(&stray.descriptor, signal);
     }
 }
 
-/// A descriptor that stands for this process and no other.
-fn open(process: Process) -> Option<OwnedFd> {
-    let descriptor = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
-    let same = read(process.pid).is_some_and(|now| now.start == process.start);
-    same.then_some(descriptor)
+/// The processes of `group`, the `known` ones, and all their descendants.
+fn family(group: i32, known: &[Stray]) -> Vec<Process> {
+    // Members whose parents have ended are our own children.
+    let ours = children(getpid().as_raw_pid()).into_iter().filter_map(read);
+    let mut family: Vec<_> = ours.filter(|process| process.group == group).collect();
+    family.extend(known.iter().map(|stray| stray.process).filter(Process::is_there));
+    let mut next = 0;
+    while let Some(process) = family.get(next).copied() {
+        for child in children(process.pid).into_iter().filter_map(read) {
+            if !family.contains(&child) {
+                family.push(child);
+            }
+        }
+        next += 1;
+    }
+    family
+}
+
+impl Stray {
+    fn new(process: Process) -> Option<Self> {
+        let pid = Pid::from_raw(process.pid)?;
+        let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        process.is_there().then(|| Self { process, descriptor: Arc::new(descriptor) })
+    }
+
+    /// Waits until it has ended. It looks from time to time: there are few, and not for long.
+    pub(crate) async fn ended(&self) {
+        const OFTEN: Duration = Duration::from_millis(20);
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Readable once it has; what cannot be asked is not waited for.
+        while poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], Some(&at_once)) == Ok(0) {
+            sleep(OFTEN).await;
+        }
+    }
+}
+
+impl Process {
+    fn is_there(&self) -> bool {
+        read(self.pid).is_some_and(|now| now.start == self.start)
+    }
 }
 
 /// The children of all threads of a process.
