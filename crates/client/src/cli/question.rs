@@ -7,6 +7,9 @@ use kakehi_client::{Call, Clocks, unique_id};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
+/// How much longer than this client the server is to wait for the deadline.
+const SLACK: Duration = Duration::from_millis(500);
+
 /// A request: what was given, word for word, and what is filled in where that says nothing.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Question {
@@ -78,7 +81,10 @@ impl Question {
 impl Call for Question {
     fn prepare(&mut self, clocks: Clocks) {
         self.timeout_ms = self.unless_given("timeout_ms", clocks.timeout);
-        self.deadline_ms = self.unless_given("deadline_ms", clocks.deadline);
+        // The server's clock is only for clients that cannot close the connection any more: with
+        // the same time on both, chance would choose between its ERROR and our own timeout.
+        let deadline = clocks.deadline.map(|deadline| deadline.saturating_add(SLACK));
+        self.deadline_ms = self.unless_given("deadline_ms", deadline);
     }
 
     fn id(&self) -> Option<&str> {

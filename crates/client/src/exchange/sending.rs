@@ -118,10 +118,18 @@ where
             self.phase = Phase::Start;
             return Poll::Ready(Ok(()));
         }
-        // A server that does not read on may have said why before it closed.
-        if let Poll::Ready(Some(Ok(reply))) = link.channel.poll_next_unpin(cx) {
-            self.read(Some(Box::new(reply)));
-            return Poll::Ready(Ok(()));
+        // A server that does not read on may have said why before it closed. The end of what it
+        // said is there, or about to be.
+        match link.channel.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(reply))) => {
+                self.read(Some(Box::new(reply)));
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(_) => {}
+            Poll::Pending => {
+                let clock = ready!(self.wait.poll(&mut link.timer, true, cx));
+                return Poll::Ready(Err(self.out_of_time(clock, During::Writing)));
+            }
         }
         Poll::Ready(if is_unsent { self.miss(error) } else { self.lose(error) })
     }
