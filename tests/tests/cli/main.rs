@@ -2,11 +2,9 @@
 
 #![allow(
     clippy::expect_used,
-    clippy::format_collect,
-    clippy::format_push_string,
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a helper that fails is a test that fails, and none needs to be fast"
+    reason = "a helper that fails is a test that fails"
 )]
 
 mod commands;

@@ -89,7 +89,7 @@ run = ["seq", "200000"]
 [job.slow]
 run = ["sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done"]
 [job.trap]
-run = ["sh", "-c", "trap 'echo trapped; exit 5' TERM; echo begun; sleep 100 & wait"]
+run = ["sh", "-c", "trap 'echo trapped; exit 5' TERM; echo begun; while :; do sleep 0.05; done"]
 [job.stubborn]
 run = ["sh", "-c", "trap '' TERM; echo begun; sleep 4"]
 [job.forever]
@@ -150,7 +150,7 @@ pub(crate) enum Then {
 
 impl Fake {
     pub(crate) fn answers(frames: &[&str]) -> Self {
-        let whole: String = frames.iter().map(|frame| format!("{frame}\0")).collect();
+        let whole = frames.join("\0") + "\0";
         Self::writes(whole.as_bytes(), Then::Stays)
     }
 

@@ -21,9 +21,9 @@ impl Screen {
         let screen = Self { folder: tempfile::tempdir().unwrap() };
         let mut shell = String::from("exec env -u NO_COLOR -u KAKEHI_SOCKET PS1='> ' ENV= ");
         for (name, value) in variables {
-            shell += &format!("{name}='{value}' ");
+            shell.extend([name, "='", value, "' "]);
         }
-        shell += &format!("CLIENT='{}' sh", binary("client").display());
+        shell.extend(["CLIENT='", binary("client").to_str().unwrap(), "' sh"]);
         screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "90", "-y", "15", &shell]);
         screen.wait_for(&[">"]);
         Some(screen)
@@ -46,6 +46,13 @@ impl Screen {
     fn enter(&self, line: &str) {
         self.tmux(&["send-keys", "-l", line]);
         self.tmux(&["send-keys", "Enter"]);
+    }
+
+    /// Clears the screen, and waits until nothing but the prompt is on it.
+    fn clear(&self) {
+        self.enter("clear");
+        let cleared = wait_for(|| (self.shown() == ">").then_some(()));
+        assert!(cleared.is_some(), "{}", self.shown());
     }
 
     fn press(&self, key: &str) {
@@ -125,6 +132,18 @@ fn the_spinner_stands_below_what_a_job_writes() {
 }
 
 #[test]
+fn the_live_line_makes_room_for_each_line() {
+    let jobs = Jobs::start();
+    let socket = jobs.server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S run slow; echo ended $?");
+    let shown = screen.wait_for(&["ended 0"]);
+    let lines = result(&shown);
+    assert_eq!(lines[..3], ["1", "2", "3"], "{shown}");
+    assert!(lines[3].starts_with("success: `slow` ended in"), "{shown}");
+}
+
+#[test]
 fn a_line_of_a_job_that_has_no_end_is_not_written_over() {
     let jobs = Jobs::start();
     let socket = jobs.server.socket();
@@ -137,33 +156,59 @@ fn a_line_of_a_job_that_has_no_end_is_not_written_over() {
 }
 
 #[test]
+fn a_piece_of_a_line_is_not_written_over_while_the_rest_is_awaited() {
+    let piece = r#"{"id":"ID","version":0,"status":"PROCESSING","message":"a piece","content":{"stream":"stdout","cut":true}}"#;
+    let fake = Fake::answers(&[piece]);
+    let socket = fake.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S run job --timeout 700ms; echo ended $?");
+    let shown = screen.wait_for(&["ended 124"]);
+    let lines = result(&shown);
+    assert_eq!(lines[0], "a piece", "{shown}");
+    assert!(lines[1].starts_with("error: "), "on a line of its own: {shown}");
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_of_a_live_line_that_fills_the_terminal() {
+    let long = "so far ".repeat(30);
+    let progress = format!(
+        r#"{{"id":"ID","version":0,"status":"PROCESSING","message":"{long}","content":{{"done":1,"total":2}}}}"#
+    );
+    let fake = Fake::answers(&[&progress]);
+    let socket = fake.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S run job; echo ended $?");
+    screen.wait_for(&["1/2 so far so far"]);
+    screen.press("C-c");
+    let shown = screen.wait_for(&["ended 130"]);
+    assert!(result(&shown)[0].starts_with("interrupted: "), "{shown}");
+    assert!(!shown.contains("1/2") && !shown.contains("^C"), "{shown}");
+}
+
+#[test]
 fn quiet_and_a_dumb_terminal_have_no_live_line() {
     let server = kakehi_tests::programs::Server::start(&[]);
     let socket = server.socket();
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
     let request = r#"{"command":{"countdown":{"steps":2,"interval_ms":300}}}"#;
-    for (before, after, expected) in [
-        ("", "-q", &["Done", "quiet 0", ">"][..]),
+    screen.enter(&format!("R='{request}'"));
+    for (number, before, after, expected) in [
+        (101, "", "-q", &["Done", "ended 101", ">"][..]),
         (
+            102,
             "TERM=dumb",
             "",
-            &["processing: Not done yet", "processing: Not done yet", "Done", "dumb 0", ">"],
+            &["processing: Not done yet", "processing: Not done yet", "Done", "ended 102", ">"],
         ),
     ] {
-        let end = expected[expected.len() - 2];
-        let (word, _) = end.split_once(' ').unwrap();
-        screen.enter(&format!("R='{request}'; clear"));
-        // The word comes in two, so that it is seen only where it is written, not where it is typed.
-        let (first, rest) = word.split_at(1);
-        screen.enter(&format!(
-            "{before} $CLIENT --socket $S send \"$R\" {after}; echo {first}''{rest} $?"
-        ));
+        let client = format!("{before} $CLIENT --socket $S send \"$R\" {after}");
+        screen.enter(&format!("clear; {client}; echo ended $(({number} + $?))"));
         let seen = wait_for(|| {
             let shown = screen.shown();
             assert!(!shown.contains("0s"), "{shown}");
-            shown.contains(end).then_some(shown)
+            shown.ends_with(&format!("ended {number}\n>")).then_some(shown)
         });
-        assert_eq!(result(&seen.unwrap()), expected);
+        assert_eq!(seen.unwrap().lines().collect::<Vec<_>>(), expected);
     }
 }
 
@@ -172,7 +217,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     let fake = Fake::answers(&[r#"{"id":"ID","version":0,"status":"OK","message":"Done"}"#]);
     let socket = fake.socket();
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
-    for (line, is_coloured) in [
+    for (number, (line, is_coloured)) in (0..).zip([
         ("$CLIENT --socket $S", true),
         ("NO_COLOR=1 $CLIENT --socket $S", false),
         ("NO_COLOR= $CLIENT --socket $S", true),
@@ -180,10 +225,10 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
         ("$CLIENT --socket $S --color never", false),
         ("$CLIENT --socket $S | cat", false),
         ("$CLIENT --socket $S --color always | cat", true),
-    ] {
-        screen.enter("clear");
-        screen.enter(&format!("{line}; echo ended"));
-        screen.wait_for(&["success: Done", "ended"]);
+    ]) {
+        // What was on the screen before does not count.
+        screen.enter(&format!("clear; {line}; echo ended $((100 + {number}))"));
+        screen.wait_for(&["success: Done", &format!("ended {}", 100 + number)]);
         let painted = screen.painted();
         assert_eq!(painted.contains("\x1b[32msuccess:"), is_coloured, "{line}: {painted:?}");
     }
