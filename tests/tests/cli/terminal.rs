@@ -48,13 +48,6 @@ impl Screen {
         self.tmux(&["send-keys", "Enter"]);
     }
 
-    /// Clears the screen, and waits until nothing but the prompt is on it.
-    fn clear(&self) {
-        self.enter("clear");
-        let cleared = wait_for(|| (self.shown() == ">").then_some(()));
-        assert!(cleared.is_some(), "{}", self.shown());
-    }
-
     fn press(&self, key: &str) {
         self.tmux(&["send-keys", key]);
     }

@@ -7,7 +7,7 @@ use kakehi_channel::Json;
 use kakehi_client::{Error, RequestBuilder};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{
@@ -148,7 +148,7 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
 async fn last_words(view: &mut View, failure: &Failure) -> u8 {
     view.output.finish();
     view.output.failure(failure);
-    let _ = timeout(LAST_WORDS, view.output.flush()).await;
+    view.output.flush_within(LAST_WORDS).await;
     failure.code
 }
 
@@ -156,7 +156,7 @@ async fn last_words(view: &mut View, failure: &Failure) -> u8 {
 #[derive(Debug)]
 enum Stop {
     Failed(Failure),
-    /// There is no connection.
+    /// There is no connection on which anything can be sent.
     Unreached(Failure),
     /// Nobody reads standard output.
     Closed,
@@ -164,7 +164,10 @@ enum Stop {
 
 impl From<Error<Answer>> for Stop {
     fn from(error: Error<Answer>) -> Self {
-        if error.is_unconnected() && !error.is_wrong_server() {
+        let is_unreached = error.is_unconnected() && !error.is_wrong_server();
+        // A server that closes a connection at once may have said why too early to be heard.
+        let is_shut_out = error.is_not_sent() && error.is_disconnected();
+        if is_unreached || is_shut_out {
             Self::Unreached(error.into())
         } else {
             Self::Failed(error.into())

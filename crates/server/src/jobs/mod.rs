@@ -5,6 +5,7 @@ mod child;
 mod command;
 mod content;
 mod control;
+mod family;
 mod file;
 mod job;
 mod lines;
@@ -14,7 +15,6 @@ mod registry;
 mod run;
 mod service;
 mod slots;
-mod strays;
 
 pub(crate) use file::load;
 pub(crate) use service::Service;

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::strays::{self, Stray};
+use super::family::Family;
 
 /// The parent of all processes of all runs, also of those whose own parents have ended: as init
 /// does, it reaps whatever ends, so that no zombie is left to anybody.
@@ -42,8 +42,8 @@ pub(crate) struct Group {
     processes: Arc<Processes>,
     leader: Pid,
     state: watch::Receiver<State>,
-    /// Those of them that had left the group when it was signalled.
-    strays: Mutex<Vec<Stray>>,
+    /// Who they were when they were signalled.
+    family: Mutex<Family>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,8 +86,8 @@ impl Processes {
         let (sender, state) = watch::channel(State::default());
         let leader = Pid::from_child(&child);
         self.groups().insert(leader.as_raw_pid(), sender);
-        let strays = Mutex::default();
-        Ok((Group { processes: Arc::clone(self), leader, state, strays }, child))
+        let family = Mutex::default();
+        Ok((Group { processes: Arc::clone(self), leader, state, family }, child))
     }
 
     /// Kills all groups; nothing is started afterwards.
@@ -95,7 +95,7 @@ impl Processes {
         *self.over.write().unwrap_or_else(PoisonError::into_inner) = true;
         let _unreaped = self.read();
         for leader in self.groups().keys().copied().filter_map(Pid::from_raw) {
-            signal_all(leader, &mut vec![], Signal::KILL);
+            signal_all(leader, &mut Family::default(), Signal::KILL);
         }
     }
 
@@ -140,14 +140,15 @@ fn has_members(leader: Pid) -> bool {
     waitid(WaitId::Pgid(Some(leader)), look).is_ok()
 }
 
-/// Signals a group and its strays. They are stopped meanwhile, so that none escapes.
-fn signal_all(leader: Pid, strays: &mut Vec<Stray>, signal: Signal) {
+/// Signals a group and those who have left it. All are stopped meanwhile, so that none escapes.
+fn signal_all(leader: Pid, family: &mut Family, signal: Signal) {
+    let group = leader.as_raw_pid();
     signal_group(leader, Signal::STOP);
-    strays::stop(leader.as_raw_pid(), strays);
-    for signal in [signal, Signal::CONT] {
-        signal_group(leader, signal);
-        strays::signal(strays, signal);
-    }
+    family.stop(group);
+    signal_group(leader, signal);
+    family.signal_strays(group, signal);
+    signal_group(leader, Signal::CONT);
+    family.signal(Signal::CONT);
 }
 
 fn signal_group(leader: Pid, signal: Signal) {
@@ -165,11 +166,11 @@ impl Group {
     /// Signals all processes of the group, and their descendants that have left it.
     pub(crate) fn signal(&self, signal: Signal) {
         let _unreaped = self.processes.read();
-        let strays = &mut *self.strays();
+        let family = &mut *self.family();
         if self.state.borrow().gone {
-            strays::signal(strays, signal);
+            family.signal(signal);
         } else {
-            signal_all(self.leader, strays, signal);
+            signal_all(self.leader, family, signal);
         }
     }
 
@@ -187,14 +188,12 @@ impl Group {
         let mut state = self.state.clone();
         // A sender that has gone has said so.
         let _ = state.wait_for(|state| state.gone).await;
-        let strays = self.strays().clone();
-        for stray in strays {
-            stray.ended().await;
-        }
+        let family = self.family().clone();
+        family.gone().await;
     }
 
-    fn strays(&self) -> MutexGuard<'_, Vec<Stray>> {
-        self.strays.lock().unwrap_or_else(PoisonError::into_inner)
+    fn family(&self) -> MutexGuard<'_, Family> {
+        self.family.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

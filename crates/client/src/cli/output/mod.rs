@@ -5,10 +5,10 @@ mod paint;
 mod pipe;
 mod queue;
 
-use std::{future::Future, pin::pin};
+use std::{future::Future, pin::pin, time::Duration};
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use self::{
     live::Live,
@@ -145,6 +145,14 @@ impl Output {
         self.queue.flush().await?;
         covered.filter(|_| !self.queue.is_mid_line()).inspect(|live| live.show());
         Ok(())
+    }
+
+    /// Writes everything that can be written within `time` each, standard error at least.
+    pub(crate) async fn flush_within(&mut self, time: Duration) {
+        if timeout(time, self.flush()).await.is_err() {
+            self.queue.forget_stdout();
+            let _ = timeout(time, self.flush()).await;
+        }
     }
 
     /// Writes everything, and waits for `next` with the live line turning. Nothing is lost by an

@@ -81,3 +81,51 @@ impl Pipe {
         poll(&mut [PollFd::new(&self.fd, what)], time.as_ref()) == Ok(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{PipeReader, PipeWriter, Read, Write, pipe},
+        os::fd::AsFd,
+    };
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    /// A pipe that has `taken` bytes of its 64 KiB in it.
+    fn filled(taken: usize) -> (PipeReader, Pipe) {
+        let (reader, mut writer) = pipe().unwrap();
+        writer.write_all(&vec![b'x'; taken]).unwrap();
+        let writer: &'static PipeWriter = Box::leak(Box::new(writer));
+        (reader, Pipe::new(writer.as_fd()))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_pipe_gets_no_more_than_it_takes_without_blocking() {
+        let (mut reader, pipe) = filled(60 * 1024);
+        let bytes = vec![b'y'; 64 * 1024];
+        assert_eq!(timeout(SOON, pipe.write(&bytes)).await.unwrap().unwrap(), 4096);
+        assert!(timeout(SOON, pipe.write(&bytes)).await.is_err(), "it is full, and others go on");
+        reader.read_exact(&mut vec![0; 32 * 1024]).unwrap();
+        assert!(timeout(SOON, pipe.write(&bytes)).await.unwrap().unwrap() > 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_waits_for_a_reader_is_told_when_it_reads_or_leaves() {
+        let (mut reader, pipe) = filled(64 * 1024);
+        let reading = async {
+            tokio::time::sleep(SOON).await;
+            reader.read_exact(&mut vec![0; 32 * 1024]).unwrap();
+            reader
+        };
+        let (written, reader) = tokio::join!(pipe.write(b"y"), reading);
+        assert_eq!(written.unwrap(), 1);
+        assert!(!pipe.is_closed());
+        drop(reader);
+        assert!(pipe.is_closed());
+        assert_eq!(pipe.write(b"y").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

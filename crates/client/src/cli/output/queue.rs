@@ -96,6 +96,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Gives up what standard output did not take.
+    pub(crate) fn forget_stdout(&mut self) {
+        self.pieces.retain(|piece| piece.to == To::Stderr);
+        self.size = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
+    }
+
     fn advance(&mut self, written: io::Result<usize>) -> Result<(), Unwritable> {
         let Some(piece) = self.pieces.front_mut() else { return Ok(()) };
         match written {
@@ -106,8 +112,7 @@ impl Queue {
             }
             Err(error) => {
                 // What is to be said about it is not to wait behind it.
-                self.pieces.retain(|piece| piece.to == To::Stderr);
-                self.size = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
+                self.forget_stdout();
                 return Err(Unwritable::Failed(error));
             }
         }
