@@ -4,21 +4,15 @@ use std::{cell::Cell, future::Future, path::Path, pin::pin, time::Duration};
 
 use futures::{FutureExt, future::pending};
 use kakehi_channel::Json;
-use kakehi_client::{Error, RequestBuilder};
+use kakehi_client::RequestBuilder;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::sleep,
 };
 
 use super::{
-    doctor::explain,
-    exit,
-    failure::Failure,
-    output::{Notes, Unwritable},
-    question::Question,
-    reply::Answer,
-    signals::Signals,
-    view::View,
+    doctor::explain, exit, failure::Failure, output::Notes, question::Question, reply::Answer,
+    signals::Signals, stop::Stop, view::View,
 };
 
 /// How long a request that is cancelled may take to its final answer.
@@ -150,42 +144,4 @@ async fn last_words(view: &mut View, failure: &Failure) -> u8 {
     view.output.failure(failure);
     view.output.flush_within(LAST_WORDS).await;
     failure.code
-}
-
-/// Why the answers are not followed to the final one.
-#[derive(Debug)]
-enum Stop {
-    Failed(Failure),
-    /// There is no connection on which anything can be sent.
-    Unreached(Failure),
-    /// Nobody reads standard output.
-    Closed,
-}
-
-impl From<Error<Answer>> for Stop {
-    fn from(error: Error<Answer>) -> Self {
-        let is_unreached = error.is_unconnected() && !error.is_wrong_server();
-        // A server that closes a connection at once may have said why too early to be heard.
-        let is_shut_out = error.is_not_sent() && error.is_disconnected();
-        if is_unreached || is_shut_out {
-            Self::Unreached(error.into())
-        } else {
-            Self::Failed(error.into())
-        }
-    }
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl From<Unwritable> for Stop {
-    fn from(error: Unwritable) -> Self {
-        match error {
-            Unwritable::Closed => Self::Closed,
-            Unwritable::Failed(error) => Self::Failed(Failure::output(&error)),
-        }
-    }
 }

@@ -18,6 +18,7 @@ mod remote;
 mod reply;
 mod signals;
 mod ssh;
+mod stop;
 mod view;
 
 use std::{env, io, process::ExitCode};

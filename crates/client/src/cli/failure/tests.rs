@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use kakehi_channel::{Channel, Limits};
-use kakehi_client::{Client, ClientBuilder, Connection};
+use kakehi_client::{Client, ClientBuilder, Connection, Error};
 use tokio::{
     io::AsyncWriteExt,
     net::{UnixListener, UnixStream},

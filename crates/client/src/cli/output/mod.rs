@@ -1,6 +1,7 @@
 //! What is written where: results on standard output, everything else on standard error.
 
 mod live;
+mod notes;
 mod paint;
 mod pipe;
 mod queue;
@@ -18,6 +19,7 @@ use self::{
     },
 };
 pub(crate) use self::{
+    notes::Notes,
     paint::{Paint, When},
     queue::Unwritable,
 };
@@ -199,25 +201,6 @@ impl Output {
                 let _ = self.queue.pipe(Stderr).write_all(text.as_bytes());
                 exit::OUTPUT
             }
-        }
-    }
-}
-
-/// Says something on standard error while the output is in other hands.
-#[derive(Clone, Debug)]
-pub(crate) struct Notes {
-    live: Option<Live>,
-    is_silent: bool,
-}
-
-impl Notes {
-    pub(crate) fn say(&self, text: &str) {
-        if !self.is_silent {
-            self.live.as_ref().inspect(|live| live.hide());
-            let line = format!("{}\n", escape(text));
-            // There is nobody else to tell.
-            let _ = pipe::Pipe::stderr().write_all(line.as_bytes());
-            self.live.as_ref().inspect(|live| live.show());
         }
     }
 }
