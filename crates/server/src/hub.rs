@@ -2,7 +2,7 @@
 //! the counters.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -32,7 +32,8 @@ pub(crate) struct Hub {
 #[derive(Debug, Default)]
 struct Connections {
     last_number: u64,
-    open: HashMap<u64, Arc<Outbox>>,
+    /// By number, so that they are woken in the order of their coming.
+    open: BTreeMap<u64, Arc<Outbox>>,
     per_uid: HashMap<u32, usize>,
 }
 

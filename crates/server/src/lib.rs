@@ -34,7 +34,7 @@
 //! - A [`Socket`] is bound safely: nobody but its owner can connect at any moment, only a dead
 //!   socket of ours is taken over, and only our own is removed.
 //! - [`serve`] accepts and ends: set [`Limits`], [`Access`], a shutdown and a drain, and await it.
-//!   [`serve_stream`] serves any one byte stream.
+//!   It takes any other [`Listener`] too; [`serve_stream`] serves any one byte stream.
 //! - A [`Handler`] answers requests. Returning is answering: `Ok` becomes OK, `Err` becomes ERROR,
 //!   a panic becomes ERROR. An [`Answer`] or a [`Failure`] can carry content for a program.
 //! - Its [`Context`] sends progress, knows the [`Peer`], and says when to stop.
@@ -65,6 +65,7 @@ pub mod demo;
 mod handler;
 mod hub;
 mod limits;
+mod listener;
 mod outbox;
 mod peer;
 mod serve;
@@ -75,6 +76,7 @@ pub use answer::{Answer, Failure, IntoAnswer, IntoFailure};
 pub use context::Context;
 pub use handler::Handler;
 pub use limits::Limits;
+pub use listener::Listener;
 pub use peer::{Access, Peer};
 pub use serve::{Serve, serve, serve_stream};
 pub use socket::{Bind, BindError, BindErrorKind, Socket};

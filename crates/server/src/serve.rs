@@ -2,18 +2,16 @@
 
 use std::{convert::Infallible, fmt, io, pin::Pin, sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use kakehi_channel::{Buffer, Json, Refusal, Request, Response, encode_frame};
 use serde::de::DeserializeOwned;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest},
-    net::UnixStream,
+    io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
-    Access, Handle, Handler, Limits, Peer, Socket,
+    Access, Handle, Handler, Limits, Listener, Peer, Socket,
     connection::Connection,
     hub::{Hub, Phase, Seat},
     outbox::Outbox,
@@ -22,7 +20,8 @@ use crate::{
 /// What a connection may still take to tell its client the end, once the server closes.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Serves `handler` on `socket` until its shutdown: a builder that is awaited.
+/// Serves `handler` on a [`Socket`], or any other [`Listener`], until its shutdown: a builder that
+/// is awaited.
 ///
 /// ```
 /// use kakehi_channel::Request;
@@ -42,9 +41,9 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 /// .await;
 /// # Ok(()) }
 /// ```
-pub fn serve<C, H: Handler<C>>(socket: Socket, handler: H) -> Serve<C, H> {
+pub fn serve<C, H: Handler<C>, L: Listener>(listener: L, handler: H) -> Serve<C, H, L> {
     Serve {
-        socket,
+        listener,
         server: Server::new(handler),
         access: Access::default(),
         drain: Duration::from_secs(5),
@@ -112,8 +111,8 @@ where
 /// assert_eq!(handle.stats().connections, 0);
 /// # Ok(()) }
 /// ```
-pub struct Serve<C, H> {
-    socket: Socket,
+pub struct Serve<C, H, L = Socket> {
+    listener: L,
     server: Server<C, H>,
     access: Access,
     drain: Duration,
@@ -130,7 +129,7 @@ pub(crate) struct Server<C, H> {
 
 type Authorize<C> = Box<dyn Fn(&Peer, &Request<C>) -> Result<(), String> + Send + Sync>;
 
-impl<C, H> Serve<C, H> {
+impl<C, H, L> Serve<C, H, L> {
     /// Instead of [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -179,19 +178,22 @@ impl<C, H> Serve<C, H> {
     }
 }
 
-impl<C, H> Serve<C, H>
+impl<C, H, L> Serve<C, H, L>
 where
     C: DeserializeOwned + Send + 'static,
     H: Handler<C>,
+    L: Listener,
 {
     async fn run(self) {
-        let Self { socket, server, access, drain, shutdown } = self;
-        let acceptor = Acceptor { socket, access, server: Arc::new(server) };
+        let Self { listener, server, access, drain, shutdown } = self;
+        let acceptor = Acceptor { listener, access, server: Arc::new(server) };
         let hub = Arc::clone(acceptor.server.hub());
         let _close = CloseWhenDropped(Arc::clone(&hub));
         let accepting = acceptor.accept_all();
         tokio::pin!(accepting);
+        // In a fixed order here and below, so that what happens follows from what came alone.
         tokio::select! {
+            biased;
             never = &mut accepting => match never {},
             () = shutdown => {}
             () = hub.stop.notified() => {}
@@ -201,6 +203,7 @@ where
         hub.enter_phase(Phase::Draining);
         let drained = until(&hub, |hub| hub.running() == 0);
         tokio::select! {
+            biased;
             never = &mut accepting => match never {},
             end = timeout(drain, drained) => if end.is_err() {
                 warn!(running = hub.running(), "cancelling what has not ended in {drain:?}");
@@ -222,10 +225,11 @@ async fn until(hub: &Hub, done: impl Fn(&Hub) -> bool) {
     }
 }
 
-impl<C, H> IntoFuture for Serve<C, H>
+impl<C, H, L> IntoFuture for Serve<C, H, L>
 where
     C: DeserializeOwned + Send + 'static,
     H: Handler<C>,
+    L: Listener,
 {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -245,16 +249,17 @@ impl Drop for CloseWhenDropped {
     }
 }
 
-struct Acceptor<C, H> {
-    socket: Socket,
+struct Acceptor<C, H, L> {
+    listener: L,
     access: Access,
     server: Arc<Server<C, H>>,
 }
 
-impl<C, H> Acceptor<C, H>
+impl<C, H, L> Acceptor<C, H, L>
 where
     C: DeserializeOwned + Send + 'static,
     H: Handler<C>,
+    L: Listener,
 {
     /// Accepts for ever: no error of one client, nor a lack of descriptors, ends a server.
     async fn accept_all(&self) -> Infallible {
@@ -262,7 +267,7 @@ where
         const LONGEST_PAUSE: Duration = Duration::from_secs(1);
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.socket.accept().await {
+            match self.listener.accept().await {
                 Ok(stream) => {
                     pause = FIRST_PAUSE;
                     self.admit(stream);
@@ -278,62 +283,59 @@ where
         }
     }
 
-    fn admit(&self, stream: UnixStream) {
-        let peer = match Peer::of(&stream) {
+    fn admit(&self, mut stream: L::Stream) {
+        let peer = match L::peer(&stream) {
             Ok(peer) if self.access.allows(&peer) => peer,
             Ok(peer) => {
                 let message = format!("uid {} may not use this server", peer.uid);
-                return self.refuse(&stream, Refusal::Denied, &message);
+                return self.refuse(&mut stream, Refusal::Denied, &message);
             }
             Err(error) => {
                 let message = format!("cannot tell who is asking: {error}");
-                return self.refuse(&stream, Refusal::Denied, &message);
+                return self.refuse(&mut stream, Refusal::Denied, &message);
             }
         };
         let outbox = Arc::new(Outbox::new(peer, &self.server.limits));
         match self.server.hub().connect(&outbox, &self.server.limits) {
-            Err(message) => self.refuse(&stream, Refusal::Busy, &message),
+            Err(message) => self.refuse(&mut stream, Refusal::Busy, &message),
             Ok(seat) => {
-                tokio::spawn(serve_one(stream, outbox, seat, Arc::clone(&self.server)));
+                let server = Arc::clone(&self.server);
+                tokio::spawn(serve_one(stream, L::has_left, outbox, seat, server));
             }
         }
     }
 
     /// Tells a client why, if the socket takes it at once, and closes.
-    fn refuse(&self, stream: &UnixStream, why: Refusal, message: &str) {
+    fn refuse(&self, stream: &mut L::Stream, why: Refusal, message: &str) {
         debug!(?why, message, "refused a connection");
         self.server.hub().count_refused_connection();
         let response = Response::<()>::refused("", why, message);
         let mut frame = Buffer::fixed(4096);
         if let Err(error) = encode_frame(&mut Json::default(), &response, &mut frame, 4096)
             .map_err(io::Error::other)
-            .and_then(|()| Ok(rustix::io::write(stream, frame.data())?))
+            .and_then(|()| L::try_write(stream, frame.data()))
         {
             debug!(%error, "cannot say so");
         }
     }
 }
 
-async fn serve_one<C, H>(
-    stream: UnixStream,
+async fn serve_one<C, H, S>(
+    stream: S,
+    has_left: fn(&S) -> bool,
     outbox: Arc<Outbox>,
     seat: Seat,
     server: Arc<Server<C, H>>,
 ) where
     C: DeserializeOwned + Send + 'static,
     H: Handler<C>,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let Peer { uid, pid, .. } = outbox.peer;
     let span = info_span!("connection", number = seat.number, uid, pid);
     let mut connection = Connection::new(stream, has_left, outbox, server);
     connection.run().instrument(span).await;
     drop(seat);
-}
-
-/// Whether the peer has closed the connection, rather than only its sending side.
-fn has_left(stream: &UnixStream) -> bool {
-    let ready = stream.ready(Interest::READABLE | Interest::WRITABLE).now_or_never();
-    ready.is_some_and(|ready| ready.is_ok_and(tokio::io::Ready::is_write_closed))
 }
 
 impl<C, H> Server<C, H> {
@@ -350,10 +352,10 @@ impl<C, H> Server<C, H> {
     }
 }
 
-impl<C, H> fmt::Debug for Serve<C, H> {
+impl<C, H, L: fmt::Debug> fmt::Debug for Serve<C, H, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
-            .field("socket", &self.socket)
+            .field("listener", &self.listener)
             .field("limits", &self.server.limits)
             .field("access", &self.access)
             .field("drain", &self.drain)
