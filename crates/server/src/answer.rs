@@ -3,7 +3,6 @@
 use std::fmt::Display;
 
 use kakehi_channel::Refusal;
-use serde::Serialize;
 
 /// A message for a person and, where there is one, content for a program.
 ///
@@ -131,13 +130,13 @@ impl<E: std::error::Error> From<E> for Failure {
 /// ```
 pub trait IntoAnswer {
     /// For a program.
-    type Content: Serialize + Send;
+    type Content: Send;
 
     /// Makes the answer.
     fn into_answer(self) -> Answer<Self::Content>;
 }
 
-impl<T: Serialize + Send> IntoAnswer for Answer<T> {
+impl<T: Send> IntoAnswer for Answer<T> {
     type Content = T;
 
     fn into_answer(self) -> Answer<T> {
@@ -179,13 +178,13 @@ impl IntoAnswer for () {
 /// ```
 pub trait IntoFailure {
     /// For a program.
-    type Content: Serialize + Send;
+    type Content: Send;
 
     /// Makes the failure.
     fn into_failure(self) -> Failure<Self::Content>;
 }
 
-impl<T: Serialize + Send> IntoFailure for Failure<T> {
+impl<T: Send> IntoFailure for Failure<T> {
     type Content = T;
 
     fn into_failure(self) -> Self {

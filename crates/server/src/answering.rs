@@ -11,7 +11,6 @@ use std::{
 };
 
 use kakehi_channel::{Refusal, Request, Status};
-use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -19,7 +18,7 @@ use tokio::{
 use tracing::{Level, Span, error, info, info_span, warn};
 
 use crate::{
-    Context, Failure, Handler, IntoAnswer, IntoFailure,
+    Content, Context, Failure, Handler, IntoAnswer, IntoFailure, Wire,
     clocks::{Clocks, Stop},
     connection::Connection,
     hub::{End, Phase},
@@ -34,10 +33,11 @@ const WATCH: Duration = Duration::from_millis(500);
 /// How often a handler that only waited for room goes on before other tasks have their turn.
 const TURNS: usize = 16;
 
-impl<C, H, S> Connection<C, H, S>
+impl<C, H, F, S> Connection<C, H, F, S>
 where
-    C: DeserializeOwned + Send + 'static,
-    H: Handler<C>,
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Wire<C>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
     /// Runs one request to its final answer, or until the client has left.
@@ -67,7 +67,7 @@ where
             let end = poll_fn(|cx| {
                 self.poll_answer(cx, serial, &mut clocks, |outbox, cx| {
                     match handling.as_mut().as_pin_mut() {
-                        Some(handling) => poll_handler(handling, outbox, &span, cx),
+                        Some(handling) => poll_handler::<F, _, _>(handling, outbox, &span, cx),
                         None => Poll::Ready(End::Panicked),
                     }
                 })
@@ -212,33 +212,40 @@ where
     }
 
     fn keep_alive(&self, serial: u64) -> bool {
-        self.outbox.push(serial, Status::Processing, "", None::<&()>).is_ok()
+        self.outbox.push::<F, ()>(serial, Status::Processing, "", None).is_ok()
     }
 
     /// Ends the open request in ERROR, unless it has its answer already.
     fn say(&self, message: &str) {
-        if let Err(error) = self.outbox.close(Status::Error, message, None::<&()>, None) {
+        if let Err(error) = self.outbox.close::<F, ()>(Status::Error, message, None, None) {
             warn!(%error, "a final answer could not be sent");
         }
     }
 }
 
 /// Polls a handler, and encodes what it returns.
-fn poll_handler<A: IntoAnswer, E: IntoFailure>(
+fn poll_handler<F, A, E>(
     handling: Pin<&mut impl Future<Output = Result<A, E>>>,
     outbox: &Outbox,
     span: &Span,
     cx: &mut Task<'_>,
-) -> Poll<End> {
+) -> Poll<End>
+where
+    F: Default,
+    A: IntoAnswer<Content: Content<F>>,
+    E: IntoFailure<Content: Content<F>>,
+    (): Content<F>,
+{
     let polled = guarded(|| {
         let _entered = span.enter();
         handling.poll(cx).map(|result| match result.map(IntoAnswer::into_answer) {
             Ok(answer) => {
-                conclude(outbox, Status::Ok, &answer.message, answer.content.as_ref(), None)
+                let content = answer.content.as_ref();
+                conclude::<F, _>(outbox, Status::Ok, &answer.message, content, None)
             }
             Err(error) => {
                 let Failure { message, content, refused } = error.into_failure();
-                conclude(outbox, Status::Error, &message, content.as_ref(), refused)
+                conclude::<F, _>(outbox, Status::Error, &message, content.as_ref(), refused)
             }
         })
     });
@@ -254,19 +261,22 @@ fn guarded<T>(code: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Encodes the final answer; one that cannot be encoded becomes an ERROR that says so.
-fn conclude<T: serde::Serialize>(
+fn conclude<F: Default, T: Content<F>>(
     outbox: &Outbox,
     status: Status,
     message: &str,
     content: Option<&T>,
     refused: Option<Refusal>,
-) -> End {
-    let Err(error) = outbox.close(status, message, content, refused) else {
+) -> End
+where
+    (): Content<F>,
+{
+    let Err(error) = outbox.close::<F, T>(status, message, content, refused) else {
         return if refused.is_some() { End::Refused } else { End::Answered(status) };
     };
     warn!(%error, "the answer cannot be sent");
     let text = format!("the answer cannot be sent: {error}");
-    if let Err(error) = outbox.close(Status::Error, &text, None::<&()>, None) {
+    if let Err(error) = outbox.close::<F, ()>(Status::Error, &text, None, None) {
         error!(%error, "nor can this be said");
     }
     End::Answered(Status::Error)

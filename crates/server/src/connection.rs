@@ -7,8 +7,7 @@ use std::{
 };
 
 use futures::{Sink, StreamExt};
-use kakehi_channel::{Channel, Error, Json, Limits as Memory, Refusal, Request, Response, Status};
-use serde::{Deserialize, de::DeserializeOwned};
+use kakehi_channel::{Channel, Error, Limits as Memory, Refusal, Request, Response, Status};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -16,7 +15,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    Handler,
+    Handler, Wire,
     alarm::Alarm,
     hub::{End, Phase},
     outbox::Outbox,
@@ -32,10 +31,11 @@ use crate::{
 ///              that came while
 ///              another ran)
 /// ```
-pub(crate) struct Connection<C, H, S> {
+pub(crate) struct Connection<C, H, F, S> {
     pub(crate) server: Arc<Server<C, H>>,
     pub(crate) outbox: Arc<Outbox>,
-    channel: Channel<Response, Request<C>, Json, S>,
+    /// Responses of any content come to it as frames; this type only says how it is flushed.
+    channel: Channel<Response<&'static (), &'static str>, Request<C>, F, S>,
     /// Whether the peer has closed both directions.
     has_left: fn(&S) -> bool,
     /// What came while a request was running; nothing is read behind it.
@@ -64,10 +64,11 @@ pub(crate) enum Incoming<C> {
     End,
 }
 
-impl<C, H, S> Connection<C, H, S>
+impl<C, H, F, S> Connection<C, H, F, S>
 where
-    C: DeserializeOwned + Send + 'static,
-    H: Handler<C>,
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Wire<C>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
     pub(crate) fn new(
@@ -174,7 +175,7 @@ where
             }
             Some(Err(error)) => {
                 self.left |= error.io_kind().is_some();
-                Incoming::error(&error)
+                Incoming::error(&error, F::id_of)
             }
         })
     }
@@ -223,11 +224,11 @@ where
         debug!(?why, message = ?message, "refused");
         self.server.hub().count_request(End::Refused);
         self.outbox.open(id);
-        if let Err(error) = self.outbox.close(Status::Error, message, None::<&()>, Some(why)) {
+        if let Err(error) = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why)) {
             // Only an id near the limit can be too large; without it the text fits.
             debug!(%error, "the refusal is too large");
             self.outbox.open("");
-            let _ = self.outbox.close(Status::Error, message, None::<&()>, Some(why));
+            let _ = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why));
         }
     }
 
@@ -253,7 +254,7 @@ impl<C> Incoming<C> {
         Self::Unusable { id: String::new(), why, message, last: true }
     }
 
-    fn error(error: &Error) -> Self {
+    fn error(error: &Error, id_of: fn(&[u8]) -> Option<String>) -> Self {
         if error.io_kind().is_some() {
             debug!(%error, "the connection failed");
             return Self::End;
@@ -262,13 +263,4 @@ impl<C> Incoming<C> {
         let id = error.payload().and_then(|payload| id_of(payload)).unwrap_or_default();
         Self::Unusable { id, why, message: error.to_string(), last: error.is_fatal() }
     }
-}
-
-/// The id of a message that is not a request, if it has one.
-fn id_of(payload: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Id {
-        id: String,
-    }
-    serde_json::from_slice(payload).ok().map(|Id { id }| id)
 }

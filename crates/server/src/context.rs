@@ -1,29 +1,28 @@
 //! What a handler has besides its request.
 
-use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc, task::Poll, time::Duration};
 
-use kakehi_channel::{Error, Status};
-use serde::Serialize;
+use kakehi_channel::{Error, Json, Status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Peer, outbox::Outbox};
+use crate::{Content, Peer, outbox::Outbox};
 
 /// A request's surroundings: where progress goes, who asks, and when to stop.
 ///
 /// Clones may go to other tasks. Once the request has its final answer, what they send goes
-/// nowhere.
-#[derive(Clone)]
-pub struct Context {
+/// nowhere. It is of the wire `F`: Kakehi's own, unless a handler names another.
+pub struct Context<F = Json> {
     outbox: Arc<Outbox>,
     /// Which of the connection's requests this belongs to.
     serial: u64,
     deadline: Option<Instant>,
+    wire: PhantomData<fn() -> F>,
 }
 
-impl Context {
+impl<F: Default> Context<F> {
     pub(crate) fn new(outbox: Arc<Outbox>, serial: u64, deadline: Option<Instant>) -> Self {
-        Self { outbox, serial, deadline }
+        Self { outbox, serial, deadline, wire: PhantomData }
     }
 
     /// Sends progress: a PROCESSING with `message`. It goes out as soon as the handler waits for
@@ -48,7 +47,10 @@ impl Context {
     ///     Ok(())
     /// }
     /// ```
-    pub async fn progress(&self, message: impl AsRef<str>) -> Result<(), Error> {
+    pub async fn progress(&self, message: impl AsRef<str>) -> Result<(), Error>
+    where
+        (): Content<F>,
+    {
         self.send(message.as_ref(), None::<&()>).await
     }
 
@@ -56,7 +58,7 @@ impl Context {
     /// command line draw a bar.
     ///
     /// # Errors
-    /// As [`progress`](Self::progress), and when the content cannot be written as JSON.
+    /// As [`progress`](Self::progress), and when the content cannot be written on this wire.
     ///
     /// # Cancel safety
     /// Dropped while it waits, it has not sent the message.
@@ -70,7 +72,7 @@ impl Context {
     ///     context.progress_with("copying", &json!({ "done": 3, "total": 10 })).await
     /// }
     /// ```
-    pub async fn progress_with<T: Serialize + ?Sized>(
+    pub async fn progress_with<T: Content<F> + ?Sized>(
         &self,
         message: impl AsRef<str>,
         content: &T,
@@ -105,14 +107,15 @@ impl Context {
         self.outbox.outlive_client(self.serial);
     }
 
-    async fn send<T: Serialize + ?Sized>(
+    async fn send<T: Content<F> + ?Sized>(
         &self,
         message: &str,
         content: Option<&T>,
     ) -> Result<(), Error> {
         poll_fn(|cx| match self.outbox.poll_room(self.serial, cx) {
             Poll::Ready(()) => {
-                Poll::Ready(self.outbox.push(self.serial, Status::Processing, message, content))
+                let status = Status::Processing;
+                Poll::Ready(self.outbox.push::<F, T>(self.serial, status, message, content))
             }
             Poll::Pending => Poll::Pending,
         })
@@ -120,7 +123,14 @@ impl Context {
     }
 }
 
-impl fmt::Debug for Context {
+impl<F> Clone for Context<F> {
+    fn clone(&self) -> Self {
+        let Self { outbox, serial, deadline, wire } = self;
+        Self { outbox: Arc::clone(outbox), serial: *serial, deadline: *deadline, wire: *wire }
+    }
+}
+
+impl<F> fmt::Debug for Context<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("peer", &self.outbox.peer)

@@ -1,10 +1,11 @@
 //! What a daemon does with a request.
 
-use kakehi_channel::Request;
+use kakehi_channel::{Json, Request};
 
-use crate::{Context, IntoAnswer, IntoFailure};
+use crate::{Content, Context, IntoAnswer, IntoFailure};
 
-/// Answers requests whose command is a `C`. Implemented by types, and by async closures.
+/// Answers requests whose command is a `C`, on the wire `F`. Implemented by types, and by async
+/// closures.
 ///
 /// **Returning is answering**: `Ok` becomes the final OK, `Err` the final ERROR, a panic an ERROR
 /// that does not tell its text. On the way, [`Context::progress`] sends PROCESSING. So neither no
@@ -16,7 +17,7 @@ use crate::{Context, IntoAnswer, IntoFailure};
 /// [`Context::cancellation`] and is given time for it.
 ///
 /// ```
-/// use kakehi_channel::Request;
+/// use kakehi_channel::{Json, Request};
 /// use kakehi_server::{Context, Handler};
 ///
 /// #[derive(serde::Deserialize)]
@@ -47,17 +48,17 @@ use crate::{Context, IntoAnswer, IntoFailure};
 ///     }
 /// }
 /// ```
-pub trait Handler<C>: Send + Sync + 'static {
+pub trait Handler<C, F = Json>: Send + Sync + 'static {
     /// What OK carries.
-    type Answer: IntoAnswer + Send;
+    type Answer: IntoAnswer<Content: Content<F>> + Send;
     /// What ERROR carries.
-    type Error: IntoFailure + Send;
+    type Error: IntoFailure<Content: Content<F>> + Send;
 
     /// Does what is asked for.
     fn handle(
         &self,
         request: Request<C>,
-        context: Context,
+        context: Context<F>,
     ) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
 
     /// What the log calls this request; asked only if it is logged. Leave secrets out.
@@ -67,12 +68,12 @@ pub trait Handler<C>: Send + Sync + 'static {
     }
 }
 
-impl<C, F, Fut, A, E> Handler<C> for F
+impl<C, F, H, Fut, A, E> Handler<C, F> for H
 where
-    F: Fn(Request<C>, Context) -> Fut + Send + Sync + 'static,
+    H: Fn(Request<C>, Context<F>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<A, E>> + Send,
-    A: IntoAnswer + Send,
-    E: IntoFailure + Send,
+    A: IntoAnswer<Content: Content<F>> + Send,
+    E: IntoFailure<Content: Content<F>> + Send,
 {
     type Answer = A;
     type Error = E;
@@ -80,7 +81,7 @@ where
     fn handle(
         &self,
         request: Request<C>,
-        context: Context,
+        context: Context<F>,
     ) -> impl Future<Output = Result<A, E>> + Send {
         self(request, context)
     }

@@ -39,6 +39,7 @@
 //!   a panic becomes ERROR. An [`Answer`] or a [`Failure`] can carry content for a program.
 //! - Its [`Context`] sends progress, knows the [`Peer`], and says when to stop.
 //! - A [`Handle`] reads the counters, and ends the server.
+//! - A [`Wire`] other than Kakehi's own is spoken by a handler whose [`Context`] names it.
 //!
 //! # What holds
 //! - An accepted request gets exactly one final answer, or the connection ends; nothing follows.
@@ -71,6 +72,7 @@ mod peer;
 mod serve;
 mod socket;
 mod stats;
+mod wire;
 
 pub use answer::{Answer, Failure, IntoAnswer, IntoFailure};
 pub use context::Context;
@@ -81,3 +83,4 @@ pub use peer::{Access, Peer};
 pub use serve::{Serve, serve, serve_stream};
 pub use socket::{Bind, BindError, BindErrorKind, Socket};
 pub use stats::{Handle, Stats};
+pub use wire::{Content, Wire};

@@ -7,11 +7,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use kakehi_channel::{Buffer, Error, Json, Refusal, Response, Status, VERSION, encode_frame};
-use serde::Serialize;
+use kakehi_channel::{Buffer, Error, Refusal, Response, Status, VERSION};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Limits, Peer};
+use crate::{Content, Limits, Peer};
 
 /// What makes the first burst after a wait full, in bytes: the client has the first messages
 /// early and works while more are made.
@@ -97,7 +96,7 @@ impl Outbox {
     }
 
     /// Appends a response to the request `serial`. A final one closes it: nothing follows.
-    pub(crate) fn push<T: Serialize + ?Sized>(
+    pub(crate) fn push<F: Default, T: Content<F> + ?Sized>(
         &self,
         serial: u64,
         status: Status,
@@ -108,7 +107,7 @@ impl Outbox {
         if !state.takes(serial) {
             return Ok(());
         }
-        state.append(status, message, content, None)?;
+        state.append::<F, T>(status, message, content, None)?;
         if !state.attended
             && let Some(connection) = state.connection.take()
         {
@@ -118,7 +117,7 @@ impl Outbox {
     }
 
     /// Appends the final response to the open request, if it still wants one.
-    pub(crate) fn close<T: Serialize + ?Sized>(
+    pub(crate) fn close<F: Default, T: Content<F> + ?Sized>(
         &self,
         status: Status,
         message: &str,
@@ -129,7 +128,7 @@ impl Outbox {
         if !state.open.is_some_and(|serial| state.takes(serial)) {
             return Ok(());
         }
-        state.append(status, message, content, refused)?;
+        state.append::<F, T>(status, message, content, refused)?;
         state.open = None;
         Ok(())
     }
@@ -219,7 +218,7 @@ impl State {
         self.open == Some(serial) && !self.deaf
     }
 
-    fn append<T: Serialize + ?Sized>(
+    fn append<F: Default, T: Content<F> + ?Sized>(
         &mut self,
         status: Status,
         message: &str,
@@ -231,7 +230,7 @@ impl State {
         let before = self.frames.len();
         // The content's serialization is the handler's code: it may panic half-way.
         catch_unwind(AssertUnwindSafe(|| {
-            encode_frame(&mut Json::default(), &response, &mut self.frames, self.max_frame)
+            T::encode_frame(&mut F::default(), &response, &mut self.frames, self.max_frame)
         }))
         .unwrap_or_else(|panic| {
             self.frames.truncate(before);

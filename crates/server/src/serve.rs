@@ -1,9 +1,8 @@
 //! The server: it accepts, admits, and ends in order.
 
-use std::{convert::Infallible, fmt, io, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
-use kakehi_channel::{Buffer, Json, Refusal, Request, Response, encode_frame};
-use serde::de::DeserializeOwned;
+use kakehi_channel::{Buffer, Json, Refusal, Request, Response, Status, VERSION, encode_frame};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -11,7 +10,7 @@ use tokio::{
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
-    Access, Handle, Handler, Limits, Listener, Peer, Socket,
+    Access, Handle, Handler, Limits, Listener, Peer, Socket, Wire,
     connection::Connection,
     hub::{Hub, Phase, Seat},
     outbox::Outbox,
@@ -41,13 +40,18 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 /// .await;
 /// # Ok(()) }
 /// ```
-pub fn serve<C, H: Handler<C>, L: Listener>(listener: L, handler: H) -> Serve<C, H, L> {
+pub fn serve<C, H, L, F>(listener: L, handler: H) -> Serve<C, H, L, F>
+where
+    H: Handler<C, F>,
+    L: Listener,
+{
     Serve {
         listener,
         server: Server::new(handler),
         access: Access::default(),
         drain: Duration::from_secs(5),
         shutdown: Box::pin(std::future::pending()),
+        wire: PhantomData,
     }
 }
 
@@ -71,15 +75,16 @@ pub fn serve<C, H: Handler<C>, L: Listener>(listener: L, handler: H) -> Serve<C,
 ///
 /// # Cancel safety
 /// Dropped, it drops the handler and the stream: the client sees the end of the connection.
-pub async fn serve_stream<C, H, S>(stream: S, peer: Peer, handler: H, limits: Limits)
+pub async fn serve_stream<C, H, F, S>(stream: S, peer: Peer, handler: H, limits: Limits)
 where
-    C: DeserializeOwned + Send + 'static,
-    H: Handler<C>,
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Wire<C>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let server = Arc::new(Server { limits, ..Server::new(handler) });
     let outbox = Arc::new(Outbox::new(peer, &server.limits));
-    let mut connection = Connection::new(stream, |_| false, outbox, server);
+    let mut connection = Connection::<C, H, F, _>::new(stream, |_| false, outbox, server);
     connection.run().await;
 }
 
@@ -111,12 +116,13 @@ where
 /// assert_eq!(handle.stats().connections, 0);
 /// # Ok(()) }
 /// ```
-pub struct Serve<C, H, L = Socket> {
+pub struct Serve<C, H, L = Socket, F = Json> {
     listener: L,
     server: Server<C, H>,
     access: Access,
     drain: Duration,
     shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
+    wire: PhantomData<fn() -> F>,
 }
 
 /// What the connections of a server share.
@@ -129,7 +135,7 @@ pub(crate) struct Server<C, H> {
 
 type Authorize<C> = Box<dyn Fn(&Peer, &Request<C>) -> Result<(), String> + Send + Sync>;
 
-impl<C, H, L> Serve<C, H, L> {
+impl<C, H, L, F> Serve<C, H, L, F> {
     /// Instead of [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -178,15 +184,16 @@ impl<C, H, L> Serve<C, H, L> {
     }
 }
 
-impl<C, H, L> Serve<C, H, L>
+impl<C, H, L, F> Serve<C, H, L, F>
 where
-    C: DeserializeOwned + Send + 'static,
-    H: Handler<C>,
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Wire<C>,
     L: Listener,
 {
     async fn run(self) {
-        let Self { listener, server, access, drain, shutdown } = self;
-        let acceptor = Acceptor { listener, access, server: Arc::new(server) };
+        let Self { listener, server, access, drain, shutdown, wire } = self;
+        let acceptor = Acceptor { listener, access, server: Arc::new(server), wire };
         let hub = Arc::clone(acceptor.server.hub());
         let _close = CloseWhenDropped(Arc::clone(&hub));
         let accepting = acceptor.accept_all();
@@ -225,10 +232,11 @@ async fn until(hub: &Hub, done: impl Fn(&Hub) -> bool) {
     }
 }
 
-impl<C, H, L> IntoFuture for Serve<C, H, L>
+impl<C, H, L, F> IntoFuture for Serve<C, H, L, F>
 where
-    C: DeserializeOwned + Send + 'static,
-    H: Handler<C>,
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Wire<C>,
     L: Listener,
 {
     type Output = ();
@@ -249,16 +257,18 @@ impl Drop for CloseWhenDropped {
     }
 }
 
-struct Acceptor<C, H, L> {
+struct Acceptor<C, H, L, F> {
     listener: L,
     access: Access,
     server: Arc<Server<C, H>>,
+    wire: PhantomData<fn() -> F>,
 }
 
-impl<C, H, L> Acceptor<C, H, L>
+impl<C, H, L, F> Acceptor<C, H, L, F>
 where
-    C: DeserializeOwned + Send + 'static,
-    H: Handler<C>,
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Wire<C>,
     L: Listener,
 {
     /// Accepts for ever: no error of one client, nor a lack of descriptors, ends a server.
@@ -300,7 +310,8 @@ where
             Err(message) => self.refuse(&mut stream, Refusal::Busy, &message),
             Ok(seat) => {
                 let server = Arc::clone(&self.server);
-                tokio::spawn(serve_one(stream, L::has_left, outbox, seat, server));
+                let has_left = L::has_left;
+                tokio::spawn(serve_one::<C, H, F, _>(stream, has_left, outbox, seat, server));
             }
         }
     }
@@ -309,9 +320,16 @@ where
     fn refuse(&self, stream: &mut L::Stream, why: Refusal, message: &str) {
         debug!(?why, message, "refused a connection");
         self.server.hub().count_refused_connection();
-        let response = Response::<()>::refused("", why, message);
+        let response = Response::<&(), &str> {
+            id: "",
+            version: VERSION,
+            status: Status::Error,
+            message,
+            content: None,
+            refused: Some(why),
+        };
         let mut frame = Buffer::fixed(4096);
-        if let Err(error) = encode_frame(&mut Json::default(), &response, &mut frame, 4096)
+        if let Err(error) = encode_frame(&mut F::default(), &response, &mut frame, 4096)
             .map_err(io::Error::other)
             .and_then(|()| L::try_write(stream, frame.data()))
         {
@@ -320,20 +338,21 @@ where
     }
 }
 
-async fn serve_one<C, H, S>(
+async fn serve_one<C, H, F, S>(
     stream: S,
     has_left: fn(&S) -> bool,
     outbox: Arc<Outbox>,
     seat: Seat,
     server: Arc<Server<C, H>>,
 ) where
-    C: DeserializeOwned + Send + 'static,
-    H: Handler<C>,
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Wire<C>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Peer { uid, pid, .. } = outbox.peer;
     let span = info_span!("connection", number = seat.number, uid, pid);
-    let mut connection = Connection::new(stream, has_left, outbox, server);
+    let mut connection = Connection::<C, H, F, _>::new(stream, has_left, outbox, server);
     connection.run().instrument(span).await;
     drop(seat);
 }
@@ -352,7 +371,7 @@ impl<C, H> Server<C, H> {
     }
 }
 
-impl<C, H, L: fmt::Debug> fmt::Debug for Serve<C, H, L> {
+impl<C, H, L: fmt::Debug, F> fmt::Debug for Serve<C, H, L, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("listener", &self.listener)
