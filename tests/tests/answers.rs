@@ -452,6 +452,82 @@ async fn a_flood_waits_for_the_reader_in_bounded_memory_and_arrives_whole() {
     assert_eq!(response(&mut stream).await.unwrap().status, Status::Ok);
 }
 
+/// Answers come to about 1 KiB each; a server of them, with room for its requests in the stream.
+fn start_long_winded(count: &Arc<AtomicUsize>) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(256 * 1024);
+    let count = Arc::clone(count);
+    let handler = move |_: Request<String>, _: Context| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(Ok::<_, String>(format!("{number:01000}")))
+    };
+    tokio::spawn(serve_stream(ours, Peer::own(), handler, Limits::default()));
+    theirs
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_whose_answers_nobody_reads_wait_and_none_is_lost() {
+    const REQUESTS: usize = 20_000;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let stream = start_long_winded(&handled);
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    // Malformed ones in between are answered too.
+    let wire = format!("{ASK}\0[]\0").repeat(REQUESTS);
+    let asking = tokio::spawn(async move { writing.write_all(wire.as_bytes()).await.unwrap() });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let ahead = handled.load(Ordering::SeqCst);
+    assert!(ahead < 400, "{ahead} KiB of answers are made that nobody reads");
+
+    let mut wire = vec![];
+    let mut frames = 0;
+    while frames < 2 * REQUESTS {
+        let start = wire.len();
+        assert!(reading.read_buf(&mut wire).await.unwrap() > 0, "{frames} answers only");
+        frames += wire[start..].split(|byte| *byte == 0).count() - 1;
+    }
+    asking.await.unwrap();
+    assert_eq!(handled.load(Ordering::SeqCst), REQUESTS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_many_requests_leaves_others_their_turn() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let mut stream = start_long_winded(&handled);
+    ask(&mut stream, &[r#"{"id":"","version":9}"#; 1_000]).await;
+    let mut turns = 0;
+    while handled.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+        turns += 1;
+        if turns == 1 {
+            ask(&mut stream, &[ASK]).await;
+        }
+    }
+    assert!(turns > 5, "{turns} turns while 1,000 requests were refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_answer_may_follow_large_progress() {
+    const LARGE: usize = 3 * 1024 * 1024;
+    let limits = Limits { response_bytes: 4 * 1024 * 1024, ..Limits::default() };
+    let (mut stream, _) = start(
+        async |_: Request<String>, context: Context| {
+            context.progress("a".repeat(LARGE)).await?;
+            Ok::<_, kakehi_channel::Error>("b".repeat(LARGE))
+        },
+        limits,
+    );
+    ask(&mut stream, &[ASK]).await;
+    stream.shutdown().await.unwrap();
+    let mut wire = String::new();
+    stream.read_to_string(&mut wire).await.unwrap();
+    let answer: Response = serde_json::from_str(wire.split('\0').nth(1).unwrap()).unwrap();
+    assert_eq!(
+        (answer.status, answer.message.len()),
+        (Status::Ok, LARGE),
+        "{}",
+        &wire[wire.len() - 200..]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_for_the_write_time_is_given_up() {
     let dropped = Arc::new(AtomicUsize::new(0));

@@ -112,23 +112,32 @@ where
             if self.left {
                 break;
             }
+            // Requests that have come already are no reason to wait: others have their turn.
+            tokio::task::coop::consume_budget().await;
         }
         self.finish().await;
         self.server.hub().count_bytes(self.channel.received(), self.sent);
     }
 
-    /// The next thing from the client. All answers go out before this waits.
+    /// The next thing from the client. All answers go out before this waits; while too many wait
+    /// to be read, nothing more is taken.
     async fn next(&mut self) -> Incoming<C> {
-        if let Some(early) = self.early.take() {
-            return early;
-        }
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
-        if let Poll::Ready(incoming) = self.poll_incoming(cx) {
-            self.unfinished_since = None;
-            return Poll::Ready(incoming);
+        let full = self.outbox.is_full()
+            && match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End),
+                Poll::Pending => true,
+            };
+        if !full {
+            let early = self.early.take().map(Poll::Ready);
+            if let Poll::Ready(incoming) = early.unwrap_or_else(|| self.poll_incoming(cx)) {
+                self.unfinished_since = None;
+                return Poll::Ready(incoming);
+            }
         }
         match self.poll_write(cx) {
             Poll::Ready(Ok(())) => self.outbox.rest(),

@@ -18,8 +18,8 @@ const LOW_WATER: usize = 1024;
 /// What makes any burst full, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
-/// Encoded responses on their way to the connection's channel, at most one water mark and one
-/// message of them.
+/// Encoded responses on their way to the connection's channel, at most one water mark, one message
+/// and the final one of them.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) peer: Peer,
@@ -54,7 +54,11 @@ impl Outbox {
         // As much again may be in the channel, on its way into the socket.
         let high_water = (limits.outgoing_bytes / 2).clamp(1, HIGH_WATER);
         let state = State {
-            frames: Buffer::new(LOW_WATER, high_water.saturating_add(limits.response_bytes)),
+            // What makes it full, a message that found it not yet full, and the final one.
+            frames: Buffer::new(
+                LOW_WATER,
+                high_water.saturating_add(limits.response_bytes.saturating_mul(2)),
+            ),
             serial: 0,
             open: None,
             id: String::new(),
@@ -185,6 +189,12 @@ impl Outbox {
         if let Some(connection) = self.lock().connection.take() {
             connection.wake();
         }
+    }
+
+    /// Whether so much waits that no more is to be asked for.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = &*self.lock();
+        state.frames.len() >= state.high_water
     }
 
     /// Hands all that waits to `write`, and makes room for senders.
