@@ -24,6 +24,10 @@ pub struct Limits {
 
 impl Limits {
     /// 16 KiB at first, 1 MiB at most.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_channel::Limits::DEFAULT.max, 1_048_576);
+    /// ```
     pub const DEFAULT: Self = Self { initial: 16 * 1024, max: 1024 * 1024 };
 
     /// What a client receives: 16 KiB at first, 16 MiB at most. A server is trusted with more,

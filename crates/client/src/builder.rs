@@ -86,6 +86,20 @@ impl<Tx, Rx, F> ClientBuilder<Tx, Rx, F> {
     /// Tries again while no connection can be made, inside the clocks of the request: while the
     /// server restarts, or has no room for another connection. Without it, that is an error at
     /// once.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use std::time::Duration;
+    /// use kakehi_client::{Client, Reconnect};
+    ///
+    /// let client = Client::builder("/nowhere/app.sock")
+    ///     .reconnect(Reconnect::default())
+    ///     .deadline(Duration::from_millis(50))
+    ///     .build();
+    /// let error = client.request("reload").await.unwrap_err();
+    /// assert!(error.is_deadline() && error.is_not_sent());
+    /// # }
+    /// ```
     pub fn reconnect(mut self, policy: Reconnect) -> Self {
         self.connector.reconnect = Some(policy);
         self
@@ -100,6 +114,14 @@ impl<Tx, Rx, F> ClientBuilder<Tx, Rx, F> {
 
     /// The memory that a connection may take for what it receives and for what it sends;
     /// [`Limits::CLIENT`] and [`Limits::DEFAULT`].
+    ///
+    /// ```
+    /// use kakehi_client::{Client, Limits};
+    ///
+    /// let small = Limits { initial: 512, max: 4096 };
+    /// let client = Client::builder("/run/app/app.sock").limits(small, small).build();
+    /// # let _ = client;
+    /// ```
     pub fn limits(mut self, incoming: Limits, outgoing: Limits) -> Self {
         self.connector.incoming = incoming;
         self.connector.outgoing = outgoing;

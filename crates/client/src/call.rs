@@ -32,6 +32,14 @@ pub trait Call: Sized {
     /// has ids and it has none, and tells the server how long the client will wait.
     ///
     /// Of the deadline, `clocks` says what is left.
+    ///
+    /// ```
+    /// use kakehi_client::{Call, Clocks, Request};
+    ///
+    /// let mut request = Request::<()>::new("ID-1");
+    /// request.prepare(Clocks::DEFAULT);
+    /// assert_eq!((request.id.as_str(), request.timeout_ms), ("ID-1", Some(30_000)));
+    /// ```
     fn prepare(&mut self, clocks: Clocks) {
         let _ = clocks;
     }
@@ -42,6 +50,12 @@ pub trait Call: Sized {
     }
 
     /// The same, of a message that is not needed any more.
+    ///
+    /// ```
+    /// use kakehi_client::{Call, Request};
+    ///
+    /// assert_eq!(Request::<()>::new("ID-1").into_id().as_deref(), Some("ID-1"));
+    /// ```
     fn into_id(self) -> Option<String> {
         self.id().map(str::to_owned)
     }

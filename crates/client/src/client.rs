@@ -157,6 +157,11 @@ impl<Tx, Rx, F> Client<Tx, Rx, F> {
     }
 
     /// The counters as they are now: of all clones together.
+    ///
+    /// ```
+    /// let client = kakehi_client::Client::builder("/run/app/app.sock").build();
+    /// assert_eq!((client.stats().busy, client.path().to_str()), (0, Some("/run/app/app.sock")));
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.pool.stats()

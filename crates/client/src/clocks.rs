@@ -27,6 +27,10 @@ pub struct Clocks {
 
 impl Clocks {
     /// Each response within 30 s, all of them without limit.
+    ///
+    /// ```
+    /// assert_eq!(kakehi_client::Clocks::DEFAULT, kakehi_client::Clocks::default());
+    /// ```
     pub const DEFAULT: Self = Self { timeout: Some(Duration::from_secs(30)), deadline: None };
 }
 

@@ -63,6 +63,20 @@ impl Connection {
     }
 }
 
+/// Its settings, and requests of any wire.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// use std::time::Duration;
+/// use kakehi_client::{Channel, Connection, Request, Response};
+///
+/// let (ours, _theirs) = Channel::<Request, Response>::pair().unwrap();
+/// let mut connection =
+///     Connection::new(ours).timeout(Duration::from_secs(2)).deadline(Duration::from_secs(60));
+/// assert!(connection.call(Request::new("ID-1")).await.unwrap_err().is_timeout());
+/// assert!(!connection.is_open(), "nobody may get the answer to what was given up");
+/// # }
+/// ```
 impl<Tx, Rx, F, S> Connection<Tx, Rx, F, S> {
     /// Of a channel on which nothing is going on. Its clocks are [`Clocks::DEFAULT`].
     ///

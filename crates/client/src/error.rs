@@ -31,6 +31,21 @@ struct Inner<Rx> {
     response: Option<Rx>,
 }
 
+/// What the server said.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use kakehi_client::{Channel, Connection, Refusal, Request, Response};
+///
+/// let (ours, mut theirs) = Channel::<Request, Response>::pair().unwrap();
+/// theirs.send(Response::refused("ID-1", Refusal::Busy, "2 runs already")).await.unwrap();
+/// let error = Connection::new(ours).request("backup").id("ID-1").await.unwrap_err();
+/// assert_eq!(error.refusal(), Some(Refusal::Busy));
+/// assert_eq!(error.response().expect("it is kept").message, "2 runs already");
+/// let response = error.into_response().expect("the same");
+/// # let _ = response;
+/// # }
+/// ```
 impl<Rx> Error<Rx> {
     pub(crate) fn new(outcome: Outcome, kind: impl Into<Kind>) -> Self {
         Self(Box::new(Inner { outcome, kind: kind.into(), response: None }))
@@ -95,7 +110,7 @@ impl<Rx> Error<Rx> {
 /// # let (_dir, path) = server();
 /// let client = kakehi_client::Client::connect(path).await?;
 /// let error = client.request("fail").await.unwrap_err();
-/// assert!(error.is_failed());
+/// assert!(error.is_failed() && !error.is_refused() && !error.is_unknown());
 /// assert_eq!(error.to_string(), "the server answered ERROR: no such job");
 /// assert_eq!(error.response().expect("it is kept").message, "no such job");
 /// # Ok(()) }
@@ -137,7 +152,15 @@ impl<Rx> Error<Rx> {
 /// let mut connection = Connection::new(ours);
 /// let error = connection.request("sleep").timeout(Duration::from_secs(2)).await.unwrap_err();
 /// assert!(error.is_timeout() && error.is_unknown() && !error.is_deadline());
+/// assert!(!error.is_disconnected() && !error.is_unexpected() && !error.is_malformed());
+/// assert!(!error.is_too_large() && !error.is_unencodable());
 /// assert_eq!(error.to_string(), "timed out after 2s waiting for a response");
+///
+/// let error = connection.request("again").await.unwrap_err();
+/// assert!(error.is_disconnected() && error.is_not_sent());
+///
+/// let error = kakehi_client::Client::connect("/etc/passwd").await.unwrap_err();
+/// assert!(error.is_unconnected() && error.is_not_a_socket() && !error.is_wrong_server());
 /// # }
 /// ```
 impl<Rx> Error<Rx> {

@@ -82,6 +82,21 @@ struct Broken {
     why: Option<Kind>,
 }
 
+/// Its clocks.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+/// # let (_dir, path) = server();
+/// use std::time::Duration;
+/// use futures::StreamExt;
+///
+/// let mut connection = kakehi_client::Connection::connect(path).await?;
+/// let outcomes = connection.pipeline(["one", "two"]);
+/// let outcomes = outcomes.timeout(Duration::from_secs(2)).deadline(Duration::from_secs(60));
+/// assert_eq!(outcomes.count().await, 2);
+/// # Ok(()) }
+/// ```
 impl<'c, I: Iterator<Item = Tx>, Tx, Rx, F, S> Pipeline<'c, I, Tx, Rx, F, S> {
     pub(crate) fn new(
         messages: I,

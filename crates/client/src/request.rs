@@ -53,6 +53,12 @@ impl<C, Rx, F, S> RequestBuilder<'_, Request<C>, Rx, F, S> {
     }
 
     /// The worker that is asked, where a server has several.
+    ///
+    /// ```
+    /// let client = kakehi_client::Client::builder("/run/app/app.sock").build();
+    /// let request = client.request("status").worker_id(3);
+    /// # let _ = request;
+    /// ```
     pub fn worker_id(mut self, worker_id: u32) -> Self {
         self.message.worker_id = Some(worker_id);
         self
@@ -85,6 +91,15 @@ impl<'c, Tx, Rx, F, S> RequestBuilder<'c, Tx, Rx, F, S> {
     /// To be done twice does no harm: if the connection is lost, a [`Client`](crate::Client) sends
     /// it again, at most twice, and not after it has shown a response to the caller. A timeout is
     /// not a loss.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// let client = kakehi_client::Client::connect(path).await?;
+    /// assert_eq!(client.request("status").idempotent().await?.message, "done");
+    /// # Ok(()) }
+    /// ```
     pub fn idempotent(mut self) -> Self {
         self.is_idempotent = true;
         self

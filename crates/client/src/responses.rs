@@ -98,6 +98,20 @@ where
     ///
     /// # Cancel safety
     /// Cancel safe: dropped while it waits, it has lost nothing.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// let client = kakehi_client::Client::connect(path).await?;
+    /// let mut responses = client.request("backup").send().await?;
+    /// let mut messages = vec![];
+    /// while let Some(response) = responses.next().await {
+    ///     messages.push(response?.message);
+    /// }
+    /// assert_eq!(messages, ["half done", "done"]);
+    /// # Ok(()) }
+    /// ```
     pub async fn next(&mut self) -> Option<Result<Rx, Error<Rx>>> {
         StreamExt::next(self).await
     }

@@ -78,6 +78,17 @@ impl Latencies {
     }
 
     /// How many there were.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kakehi_client::Latencies;
+    ///
+    /// let mut latencies = Latencies::default();
+    /// assert_eq!((latencies.count(), latencies.mean()), (0, Duration::ZERO));
+    /// latencies.buckets[0] = 2;
+    /// latencies.total = Duration::from_micros(20);
+    /// assert_eq!((latencies.count(), latencies.mean()), (2, Duration::from_micros(10)));
+    /// ```
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

@@ -12,6 +12,25 @@ use crate::{Content, Peer, outbox::Outbox};
 ///
 /// Clones may go to other tasks. Once the request has its final answer, what they send goes
 /// nowhere. It is of the wire `F`: Kakehi's own, unless a handler names another.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use kakehi_channel::{Channel, Json, Request, Response};
+/// use kakehi_server::{Context, Limits, Peer, serve_stream};
+///
+/// async fn handle(_: Request, context: Context) -> Result<String, kakehi_channel::Error> {
+///     context.progress("looking").await?;
+///     Ok(format!("hello, process {:?}", context.peer().pid))
+/// }
+///
+/// let (ours, theirs) = tokio::io::duplex(1024);
+/// tokio::spawn(serve_stream(ours, Peer::own(), handle, Limits::default()));
+/// let mut channel = Channel::<Request, Response, Json, _>::new(theirs);
+/// channel.send(Request::new("ID-1")).await?;
+/// assert_eq!(channel.next().await.expect("progress")?.message, "looking");
+/// assert!(channel.next().await.expect("an answer")?.message.starts_with("hello"));
+/// # Ok(()) }
+/// ```
 pub struct Context<F = Json> {
     outbox: Arc<Outbox>,
     /// Which of the connection's requests this belongs to.
@@ -81,12 +100,37 @@ impl<F: Default> Context<F> {
     }
 
     /// Who asks.
+    ///
+    /// ```
+    /// use kakehi_channel::{Refusal, Request};
+    /// use kakehi_server::{Context, Failure};
+    ///
+    /// async fn handle(_: Request, context: Context) -> Result<(), Failure> {
+    ///     match context.peer().uid {
+    ///         0 => Ok(()),
+    ///         uid => Err(Failure::refused(Refusal::Denied, format!("uid {uid} may not do this"))),
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.outbox.peer
     }
 
     /// How long the client, or the server's own ceiling, still gives; `None`: without limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    ///
+    /// async fn handle(_: Request, context: Context) -> Result<&'static str, String> {
+    ///     match context.remaining() {
+    ///         Some(left) if left < Duration::from_secs(1) => Err("that takes a second".into()),
+    ///         _ => Ok("done"),
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
@@ -97,12 +141,42 @@ impl<F: Default> Context<F> {
     ///
     /// A handler that never calls this is simply dropped then. One that does is told by the token
     /// and has [`cleanup_time`](crate::Limits::cleanup_time) to end by itself.
+    ///
+    /// ```
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    ///
+    /// async fn copy() {}
+    /// async fn remove_what_was_copied() {}
+    ///
+    /// async fn handle(_: Request, context: Context) -> Result<(), String> {
+    ///     let cancelled = context.cancellation();
+    ///     if cancelled.run_until_cancelled(copy()).await.is_none() {
+    ///         remove_what_was_copied().await;
+    ///         return Err("cancelled".into());
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.outbox.cancellation(self.serial)
     }
 
     /// From here on, the request is carried to its end even if the client leaves.
+    ///
+    /// ```
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    ///
+    /// async fn install() {}
+    ///
+    /// async fn handle(_: Request, context: Context) -> Result<(), String> {
+    ///     context.outlive_client(); // half of it would be worse than none
+    ///     install().await;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn outlive_client(&self) {
         self.outbox.outlive_client(self.serial);
     }

@@ -67,6 +67,14 @@ impl Default for Command {
     }
 }
 
+/// For handlers that have the demo among their commands.
+///
+/// ```
+/// use kakehi_server::demo::{Command, Demo};
+/// # let _ = async |context: &kakehi_server::Context| -> Result<(), kakehi_server::Failure> {
+/// assert_eq!(Demo.run(Command::Echo { text: "hello".into() }, context).await?, "hello");
+/// # Ok(()) };
+/// ```
 impl Demo {
     /// Does what `command` says.
     ///

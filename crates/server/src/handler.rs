@@ -62,6 +62,29 @@ pub trait Handler<C, F = Json>: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
 
     /// What the log calls this request; asked only if it is logged. Leave secrets out.
+    ///
+    /// ```
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::{Context, Handler};
+    ///
+    /// struct Daemon;
+    ///
+    /// impl Handler<String> for Daemon {
+    ///     type Answer = ();
+    ///     type Error = String;
+    ///
+    ///     async fn handle(&self, _: Request<String>, _: Context) -> Result<(), String> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn describe(&self, request: &Request<String>) -> String {
+    ///         request.command.clone().unwrap_or_default()
+    ///     }
+    /// }
+    ///
+    /// let request = Request::with_command("ID-1", "reload".to_owned());
+    /// assert_eq!(Daemon.describe(&request), "reload");
+    /// ```
     fn describe(&self, request: &Request<C>) -> String {
         let _ = request;
         String::new()

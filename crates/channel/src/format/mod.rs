@@ -17,6 +17,28 @@ use crate::{Buffer, Error, buffer::Full};
 /// Finds the boundaries of frames.
 ///
 /// The size of a frame is what stands on the wire: the payload with its delimiter or header.
+///
+/// ```
+/// use kakehi_channel::{Error, Format, Frame};
+///
+/// /// Text, each frame on a line of its own.
+/// #[derive(Default)]
+/// struct Lines;
+///
+/// impl Format for Lines {
+///     fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+///         let end = data.iter().take(max).position(|byte| *byte == b'\n');
+///         match end {
+///             Some(end) => Ok(Some(Frame { payload: 0..end, len: end + 1 })),
+///             None if data.len() >= max => Err(Error::too_large(max + 1, max)),
+///             None => Ok(None),
+///         }
+///     }
+/// }
+///
+/// assert_eq!(Lines.find(b"one\ntwo", 100).unwrap(), Some(Frame { payload: 0..3, len: 4 }));
+/// assert!(Lines.find(b"one", 3).unwrap_err().is_too_large());
+/// ```
 pub trait Format {
     /// Looks for one whole frame at the start of `data`, of at most `max` bytes. `None`: more
     /// bytes are needed.
@@ -54,6 +76,16 @@ pub struct Frame {
 }
 
 /// Reads messages of type `T`.
+///
+/// ```
+/// use kakehi_channel::{Decode, Error, Json};
+///
+/// fn numbers(mut format: impl Decode<Vec<u8>>, payload: &[u8]) -> Result<Vec<u8>, Error> {
+///     format.decode(payload)
+/// }
+///
+/// assert!(numbers(Json::default(), b"nonsense").unwrap_err().is_malformed());
+/// ```
 pub trait Decode<T>: Format {
     /// Makes a message of one frame's payload.
     ///
@@ -70,6 +102,16 @@ pub trait Decode<T>: Format {
 }
 
 /// Writes messages of type `T`.
+///
+/// ```
+/// use kakehi_channel::{Buffer, Encode, Error, Json};
+///
+/// fn number(mut format: impl Encode<u8>, out: &mut Buffer) -> Result<(), Error> {
+///     format.encode(&7, out)
+/// }
+///
+/// assert!(number(Json::default(), &mut Buffer::fixed(1)).unwrap_err().is_too_large());
+/// ```
 pub trait Encode<T: ?Sized>: Format {
     /// Appends the message as one whole frame to `out`, in any number of pieces. What an error
     /// leaves there is for the caller to remove: [`encode_frame`] does.

@@ -219,16 +219,38 @@ pub trait Reply {
     fn id(&self) -> Option<&str>;
 
     /// Whether it says nothing but that the server is alive.
+    ///
+    /// ```
+    /// use kakehi_channel::{Reply, Response};
+    ///
+    /// assert!(Response::<()>::processing("ID-1", "").is_keep_alive());
+    /// assert!(!Response::<()>::processing("ID-1", "half done").is_keep_alive());
+    /// assert!(!Response::<()>::ok("ID-1", "").is_keep_alive());
+    /// ```
     fn is_keep_alive(&self) -> bool {
         false
     }
 
     /// What it tells a person, if anything.
+    ///
+    /// ```
+    /// use kakehi_channel::{Reply, Response};
+    ///
+    /// assert_eq!(Response::<()>::ok("ID-1", "done").message(), Some("done"));
+    /// ```
     fn message(&self) -> Option<&str> {
         None
     }
 
     /// Why the server did not start, if it says so.
+    ///
+    /// ```
+    /// use kakehi_channel::{Refusal, Reply, Response};
+    ///
+    /// let busy = Response::<()>::refused("ID-1", Refusal::Busy, "256 connections already");
+    /// assert_eq!(busy.refusal(), Some(Refusal::Busy));
+    /// assert_eq!(Response::<()>::error("ID-1", "no such job").refusal(), None);
+    /// ```
     fn refusal(&self) -> Option<Refusal> {
         None
     }

@@ -52,6 +52,15 @@ impl Finding {
     }
 
     /// Whether it is well.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use kakehi_client::doctor::{PATIENCE, examine};
+    ///
+    /// let report = examine("/nowhere/app.sock", PATIENCE).await;
+    /// assert!(report.findings[0].is_ok(), "the path itself can be one");
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.problem.is_none()

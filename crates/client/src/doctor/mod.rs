@@ -42,6 +42,10 @@ use show::{command, show};
 const MAX_PATH: usize = 107;
 
 /// How long [`examine`] waits for the server unless it is told otherwise: 1 s.
+///
+/// ```
+/// assert_eq!(kakehi_client::doctor::PATIENCE.as_secs(), 1);
+/// ```
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Examines the path to a server's socket, and the server.
@@ -58,6 +62,16 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 /// Cancel safe: it leaves nothing behind, and the server's answer is nobody's.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use kakehi_client::doctor::{PATIENCE, examine};
+///
+/// for finding in examine("/run/app/app.sock", PATIENCE).await.findings {
+///     println!("{finding}");
+/// }
+/// # }
+/// ```
 pub async fn examine(path: impl AsRef<Path>, patience: Duration) -> Report {
     let path = path.as_ref();
     let patience = if patience.is_zero() { PATIENCE } else { patience };

@@ -43,6 +43,15 @@ impl Report {
     }
 
     /// What is to be put right first.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use kakehi_client::doctor::{PATIENCE, examine};
+    ///
+    /// let report = examine("/nowhere/app.sock", PATIENCE).await;
+    /// assert_eq!(report.first_problem(), report.findings.last());
+    /// # }
+    /// ```
     #[must_use]
     pub fn first_problem(&self) -> Option<&Finding> {
         self.findings.iter().find(|finding| !finding.is_ok())
