@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::Write,
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -170,29 +170,49 @@ fn a_request_whose_deadline_passes_takes_its_job_along() {
     wait_until_alive(&seconds, 0);
 }
 
+/// A client that is a process of its own, once its job has said its first word.
+fn in_mid_job(jobs: &Jobs, request: &str) -> Child {
+    let mut client = Command::new("nc")
+        .arg("-U")
+        .arg(jobs.server.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    client.stdin.as_ref().unwrap().write_all(request.as_bytes()).unwrap();
+    let mut frame = vec![];
+    BufReader::new(client.stdout.take().unwrap()).read_until(0, &mut frame).unwrap();
+    let frame = String::from_utf8(frame).unwrap();
+    assert!(frame.contains("started"), "{frame}");
+    client
+}
+
 #[test]
-fn a_hundred_clients_that_left_leave_no_process_and_no_descriptor() {
+fn a_thousand_killed_clients_leave_no_process_and_no_descriptor() {
+    if !has_tool("nc") {
+        return;
+    }
     let seconds = unique_seconds();
-    let jobs = family(&seconds, "", "at_once = 100");
+    let script = format!("sleep {seconds} & echo started; sleep {seconds}");
+    let jobs = Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\nat_once = 100"));
+    let request = json!({ "id": "ID-1", "version": 0, "command": run("a", &[]) });
+    let request = format!("{request}\0");
     // Once the connection that waited for the server to listen is closed.
     assert!(
         wait_for(|| (jobs.ask("status")[0]["content"]["connections"] == 1).then_some(())).is_some()
     );
     let before = descriptors(&jobs);
-    for _ in 0..5 {
-        let clients: Vec<_> = (0..20)
-            .map(|_| {
-                let mut client = jobs.client();
-                client.send("ID-1", run("a", &[]));
-                client.progress();
-                client
-            })
-            .collect();
-        drop(clients);
+    for _ in 0..50 {
+        let clients: Vec<_> = (0..20).map(|_| in_mid_job(&jobs, &request)).collect();
+        for mut client in clients {
+            client.kill().unwrap();
+            client.wait().unwrap();
+        }
+        wait_until_alive(&seconds, 0);
     }
-    let took = wait_until_alive(&seconds, 0);
-    assert!(took < Duration::from_secs(4), "{took:?}");
     assert!(wait_for(|| jobs.zombies().is_empty().then_some(())).is_some(), "{:?}", jobs.zombies());
     let left = wait_for(|| (descriptors(&jobs) <= before).then_some(()));
     assert!(left.is_some(), "{} descriptors, {before} before", descriptors(&jobs));
+    let content = &jobs.ask("status")[0]["content"];
+    assert_eq!(content["counters"]["error"], 1000, "each was ended: {content}");
 }

@@ -17,7 +17,7 @@ fn reload(jobs: &Jobs, text: &str, log: &str) {
     jobs.wait_for_log(log);
 }
 
-const WAITS: &str = "[job.a]\nrun = ['sh', '-c', 'echo started; read line < /dev/zero']\n";
+const WAITS: &str = "[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1000']\n";
 
 fn started(jobs: &Jobs) -> Client {
     let mut client = jobs.client();

@@ -98,11 +98,12 @@ impl Service {
 }
 
 impl Known {
-    /// With `jobs` instead. Runs that are going on count on.
+    /// With `jobs` instead. Runs that are going on count on, and so does who is about to ask.
     fn replaced(&self, jobs: Jobs) -> Self {
-        let busy = self.slots.iter().filter(|(_, slots)| slots.taken().0 > 0);
+        let kept = self.slots.iter();
+        let kept = kept.filter(|(name, slots)| jobs.contains_key(*name) || slots.taken().0 > 0);
         let mut slots: BTreeMap<_, _> =
-            busy.map(|(name, slots)| (name.clone(), Arc::clone(slots))).collect();
+            kept.map(|(name, slots)| (name.clone(), Arc::clone(slots))).collect();
         for (name, job) in &jobs {
             slots
                 .entry(name.clone())
@@ -225,4 +226,23 @@ fn unusable(message: String) -> Reply {
 
 pub(super) fn failed(message: String) -> Reply {
     Err(Failure { message, content: None, refused: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_keeps_its_places_over_a_reload_whoever_has_or_asks_for_one() {
+        let read = |text: &str| file::parse(text.as_bytes()).unwrap();
+        let one = "[job.a]\nrun = ['true']\n";
+        let first = Known::default().replaced(read(one));
+        let asking = Arc::clone(&first.slots["a"]);
+        let second = first.replaced(read(&format!("{one}at_once = 2\n[job.b]\nrun = ['true']")));
+        assert!(Arc::ptr_eq(&asking, &second.slots["a"]));
+        assert_eq!(asking.taken(), (0, 2));
+
+        let (_held, third) = (asking.try_take(), second.replaced(Jobs::new()));
+        assert_eq!(third.slots.keys().collect::<Vec<_>>(), ["a"], "what nobody has is forgotten");
+    }
 }
