@@ -1,8 +1,10 @@
-//! RELIABILITY.md names the tests that hold what is promised: they must be there.
+//! What RELIABILITY.md says of tests must be so: they are there, and do what is told of them.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
+
+use kakehi_tests::programs::has_tool;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -57,4 +59,20 @@ fn each_promise_has_a_test() {
         }
     }
     assert!(promises > 40, "only {promises} promises were found");
+}
+
+#[test]
+fn the_faults_that_are_told_are_those_that_are_caused() {
+    if !has_tool("python3") {
+        return;
+    }
+    let folder = root().join("tests/faults");
+    let output = Command::new(folder.join("run")).arg("--table").output().unwrap();
+    let table = String::from_utf8_lossy(&output.stdout);
+    let told = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(table.lines().filter(|line| line.starts_with("| ")).count() > 40, "{output:?}");
+    assert!(
+        told.ends_with(&*table),
+        "tests/faults/README.md is not what tests/faults/run --table says"
+    );
 }
