@@ -50,7 +50,7 @@ cut("a key that comes twice", b'{"id":"a","id":"b","version":0}\0', "malformed",
 cut(
     "an id of 1 MB",
     b'{"id":"' + b"x" * 1_000_000 + b'","version":0,"command":{"echo":{"text":""}}}\0',
-    "OK",
+    "other",
     half_close,
 )
 cut("a request over the limit", b'"' + b"x" * (1 << 20), "too_large")

@@ -30,6 +30,9 @@ use crate::{
 /// side, or has sent the next request already.
 const WATCH: Duration = Duration::from_millis(500);
 
+/// The longest id or command in the log, in characters.
+const LOGGED: usize = 256;
+
 /// How often a handler that only waited for room goes on before other tasks have their turn.
 const TURNS: usize = 16;
 
@@ -55,7 +58,7 @@ where
         let span = match logged {
             Some(_) => {
                 let command = guarded(|| server.handler.describe(&request)).unwrap_or_default();
-                info_span!("request", id = ?request.id, command = ?command)
+                info_span!("request", id = ?cut(&request.id), command = ?cut(&command))
             }
             None => Span::none(),
         };
@@ -280,6 +283,11 @@ where
         error!(%error, "nor can this be said");
     }
     End::Answered(Status::Error)
+}
+
+/// As much of what a client wrote as the log takes.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(LOGGED).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -235,3 +235,24 @@ fn what_is_no_command_is_told_with_those_that_are() {
     let last = jobs.ask(json!({ "run": { "job": "ours", "arg": [] } })).pop().unwrap();
     assert!(last["message"].as_str().unwrap().contains("unknown field `arg`"), "{last}");
 }
+
+#[test]
+fn whatever_a_client_writes_neither_the_log_nor_status_is_filled() {
+    let jobs = Jobs::start("[job.a]\nrun = ['true']\n");
+    let mut client = jobs.client();
+    let megabyte = "x".repeat(1_000_000);
+    client.send(&megabyte, "list");
+    let refused = client.last();
+    assert_eq!(refused["message"], "the id has 1000000 bytes, more than 256");
+    assert_eq!(
+        (refused["refused"].as_str(), refused["id"].as_str()),
+        (Some("other"), Some(&*megabyte))
+    );
+    client.send(&"x".repeat(256), run(&megabyte, &[]));
+    assert_eq!(client.last()["message"].as_str().map(str::len), Some(megabyte.len() + 18));
+    client.send("a\n2026-01-01 INFO forged", "list");
+    client.last();
+    let log = jobs.server.log();
+    assert!(log.len() < 4096, "{} bytes of log", log.len());
+    assert!(log.contains("a\\n2026-01-01") && !log.contains("\n2026-01-01"), "{log}");
+}

@@ -1,6 +1,10 @@
 //! `--check`.
 
-use std::{fs, process::Command};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, chown},
+    process::Command,
+};
 
 use kakehi_tests::programs::binary;
 
@@ -78,4 +82,28 @@ fn a_server_does_not_start_with_a_wrong_file() {
         assert!(log.contains(words), "{log}");
     }
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_file_that_others_could_have_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.toml");
+    fs::write(&file, "[job.a]\nrun = ['true']\n").unwrap();
+    let refused = |words: &str| {
+        let output = Command::new(binary("server"))
+            .arg("--check")
+            .arg("--jobs")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(words), "{stderr}");
+        assert_eq!(output.status.code(), Some(1));
+    };
+    fs::set_permissions(&file, Permissions::from_mode(0o646)).unwrap();
+    refused("everybody can write to it (mode 0646): chmod o-w");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    if chown(&file, Some(65534), None).is_ok() {
+        refused("it belongs to uid 65534");
+    }
 }

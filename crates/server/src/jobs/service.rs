@@ -24,6 +24,9 @@ use super::{
     slots::{Slot, Slots},
 };
 
+/// The longest id, in bytes: as many as may be running fit into one answer to `status`.
+const MAX_ID: usize = 256;
+
 pub(super) type Reply = Result<Answer<Content>, Failure<Content>>;
 
 /// Answers the commands of this server: jobs, a look at itself, the demo. Cheap to clone.
@@ -125,6 +128,10 @@ impl Handler<Command> for Service {
             return denied(format!("uid {} may not use this server", caller.uid));
         }
         let id = request.id;
+        // Others are shown it.
+        if id.len() > MAX_ID {
+            return unusable(format!("the id has {} bytes, more than {MAX_ID}", id.len()));
+        }
         match request.command.unwrap_or_default() {
             Command::Run(run) => self.run(id, run, &caller, &known, &context).await,
             Command::List => Ok(list(&caller, &known.jobs)),

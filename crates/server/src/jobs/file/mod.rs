@@ -5,12 +5,14 @@ mod reader;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Metadata},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::Path,
     sync::Arc,
 };
 
+use rustix::process::geteuid;
 use toml::de::{DeTable, DeValue};
 
 use self::reader::Reader;
@@ -43,12 +45,26 @@ pub(crate) fn load(path: &Path) -> Result<Jobs, Vec<String>> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs::File::open(path)?;
+    trust(&file.metadata()?).map_err(io::Error::other)?;
     let mut bytes = vec![];
-    fs::File::open(path)?.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_SIZE {
         return Err(io::Error::other(format!("it is over {MAX_SIZE} bytes")));
     }
     Ok(bytes)
+}
+
+/// Who can write a jobs file runs what they like as the server's user.
+fn trust(file: &Metadata) -> Result<(), String> {
+    let (owner, mode) = (file.uid(), file.mode() & 0o7777);
+    if owner != 0 && owner != geteuid().as_raw() {
+        return Err(format!("it belongs to uid {owner}, who could have any program run"));
+    }
+    if mode & 0o002 != 0 {
+        return Err(format!("everybody can write to it (mode {mode:04o}): chmod o-w"));
+    }
+    Ok(())
 }
 
 /// # Errors
