@@ -588,3 +588,68 @@ async fn another_task_may_send_progress_until_the_final_answer_and_not_behind_it
         .collect();
     assert_eq!(seen, expected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_waits_to_send_progress_is_let_go_when_the_connection_ends() {
+    let (hand_over, mut handed) = mpsc::channel(1);
+    let (mut stream, connection) = start(
+        move |_: Request<String>, context: Context| {
+            let hand_over = hand_over.clone();
+            async move {
+                let flood = tokio::spawn(async move {
+                    for _ in 0..1000 {
+                        let _ = context.progress("x".repeat(100)).await;
+                    }
+                });
+                hand_over.send(flood).await.unwrap();
+                pending::<Result<&str, String>>().await
+            }
+        },
+        Limits { outgoing_bytes: 1000, ..Limits::default() },
+    );
+    ask(&mut stream, &[ASK]).await;
+    let flood = handed.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!flood.is_finished(), "nobody reads: it waits");
+    connection.abort();
+    tokio::time::timeout(Duration::from_secs(1), flood).await.expect("it ends").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_is_answered_in_full_after_it_half_closed() {
+    let limits = Limits { write_time: Duration::from_secs(1), ..Limits::default() };
+    let (mut stream, _) =
+        start(async |_: Request<String>, _: Context| Ok::<_, String>("x".repeat(40_000)), limits);
+    ask(&mut stream, &[ASK]).await;
+    stream.shutdown().await.unwrap();
+    let mut seen = vec![0; 1000];
+    let mut count = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        match stream.read(&mut seen).await.unwrap() {
+            0 => break,
+            more => count += more,
+        }
+    }
+    assert!(count > 40_000, "{count} bytes came");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_outlives_a_client_that_does_not_read_goes_on_in_peace() {
+    let (done, mut is_done) = mpsc::channel(1);
+    let (mut stream, _) = start(
+        move |_: Request<String>, context: Context| {
+            let done = done.clone();
+            async move {
+                context.outlive_client();
+                context.progress("x".repeat(10_000)).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                done.send(()).await.unwrap();
+                Ok::<_, String>("done")
+            }
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[ASK]).await;
+    assert_eq!(is_done.recv().await, Some(()));
+}

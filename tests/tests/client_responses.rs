@@ -522,3 +522,18 @@ async fn responses_that_are_dropped_close_the_connection() {
     assert!(end.is_err());
     assert!(!connection.is_open());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_before_any_request_is_the_answer_to_the_first_that_can_be_sent() {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let small = kakehi_client::Limits { initial: 64, max: 200 };
+    let mut connection: Pipe = Connection::new(Channel::with_limits(ours, small, small));
+    theirs
+        .write_all(b"{\"id\":\"\",\"version\":0,\"status\":\"ERROR\",\"message\":\"full\",\"refused\":\"busy\"}\0")
+        .await
+        .unwrap();
+    let error = connection.request("x".repeat(300)).await.unwrap_err();
+    assert!(error.is_not_sent() && error.is_too_large(), "{error:?}");
+    let error = connection.request("x").await.unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::Busy), "{error:?}");
+}

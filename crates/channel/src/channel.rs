@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use futures::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -396,6 +397,23 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     #[must_use]
     pub fn max_outgoing(&self) -> usize {
         self.framed.codec().max_outgoing()
+    }
+
+    /// Reads no more: from here on the stream is at its end. What was read and not taken is
+    /// forgotten, and its memory given back. `Framed` by itself would read on behind an error.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// let (mut left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+    /// right.send(1).await?;
+    /// left.stop_reading();
+    /// assert!(left.next().await.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub fn stop_reading(&mut self) {
+        self.over = true;
+        *self.framed.read_buffer_mut() = BytesMut::new();
+        self.framed.codec_mut().release_incoming();
     }
 
     /// The memory that this channel's buffers hold now, in bytes: none while it is idle.

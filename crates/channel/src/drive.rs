@@ -35,11 +35,11 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Stream for Channel<Tx, Rx, F, 
         Poll::Ready(match item {
             Some(Ok(message)) => Some(message),
             Some(Err(error)) => {
-                this.end();
+                this.stop_reading();
                 Some(Err(error))
             }
             None => {
-                this.end();
+                this.stop_reading();
                 None
             }
         })
@@ -57,13 +57,6 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
             *self.framed.read_buffer_mut() = BytesMut::with_capacity(size);
         }
         self.framed.poll_next_unpin(cx)
-    }
-
-    /// Fuses the stream: `Framed` by itself would read on behind an error.
-    fn end(&mut self) {
-        self.over = true;
-        *self.framed.read_buffer_mut() = BytesMut::new();
-        self.framed.codec_mut().release_incoming();
     }
 }
 

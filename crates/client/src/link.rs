@@ -6,8 +6,8 @@ use std::{
 };
 
 use futures::StreamExt;
-use kakehi_channel::{Channel, Decode, Error as ChannelError};
-use tokio::io::AsyncRead;
+use kakehi_channel::{Channel, Decode, Encode, Error as ChannelError};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{clocks::Timer, kind::Kind};
 
@@ -15,13 +15,25 @@ use crate::{clocks::Timer, kind::Kind};
 pub(crate) struct Link<Tx, Rx, F, S> {
     pub(crate) channel: Box<Channel<Tx, Rx, F, S>>,
     pub(crate) timer: Timer,
-    /// No request was on it yet.
+    /// A request was on it.
+    is_used: bool,
+    /// The next request is the first one.
     is_fresh: bool,
 }
 
 impl<Tx, Rx, F, S> Link<Tx, Rx, F, S> {
     pub(crate) fn new(channel: Channel<Tx, Rx, F, S>) -> Self {
-        Self { channel: Box::new(channel), timer: Timer::default(), is_fresh: true }
+        Self { channel: Box::new(channel), timer: Timer::default(), is_used: false, is_fresh: true }
+    }
+}
+
+impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Link<Tx, Rx, F, S> {
+    pub(crate) fn stage(&mut self, message: &Tx) -> Result<(), ChannelError> {
+        let staged = self.channel.stage(message);
+        self.is_used |= staged.is_ok();
+        // What could not be sent is not yet the first request.
+        self.is_fresh = !self.is_used;
+        staged
     }
 }
 

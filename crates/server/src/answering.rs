@@ -174,7 +174,9 @@ where
             clocks.cleanup_until,
             clocks.deadline.filter(|_| clocks.stopped.is_none()),
             clocks.quiet_since.zip(keep_alive).map(|(since, every)| since + every),
-            self.stalled_since.and_then(|t| t.checked_add(self.server.limits.write_time)),
+            self.stalled_since
+                .filter(|_| !self.left)
+                .and_then(|t| t.checked_add(self.server.limits.write_time)),
             clocks.look_at.filter(|_| watched),
         ];
         self.alarm.poll(times, cx).map(|()| None)

@@ -19,7 +19,7 @@ use crate::{
     alarm::Alarm,
     hub::{End, Phase},
     outbox::Outbox,
-    serve::Server,
+    serve::{LAST_WORDS, Server},
 };
 
 /// The sole owner of a client's channel.
@@ -49,6 +49,8 @@ pub(crate) struct Connection<C, H, F, S> {
     pub(crate) stalled_since: Option<Instant>,
     unfinished_since: Option<Instant>,
     unfinished: usize,
+    /// The server closes: when its last words must be out.
+    last_words_until: Option<Instant>,
 }
 
 /// What came from a client.
@@ -92,6 +94,7 @@ where
             stalled_since: None,
             unfinished_since: None,
             unfinished: 0,
+            last_words_until: None,
         }
     }
 
@@ -126,36 +129,36 @@ where
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
-        let full = self.outbox.is_full()
-            && match self.poll_write(cx) {
-                Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End),
-                Poll::Pending => true,
-            };
-        if !full {
-            let early = self.early.take().map(Poll::Ready);
-            if let Poll::Ready(incoming) = early.unwrap_or_else(|| self.poll_incoming(cx)) {
+        let has_room = loop {
+            // Requests wait for who does not read.
+            let has_room = !self.outbox.is_full();
+            if has_room && let Poll::Ready(incoming) = self.poll_one(cx) {
                 self.unfinished_since = None;
                 return Poll::Ready(incoming);
             }
-        }
-        match self.poll_write(cx) {
-            Poll::Ready(Ok(())) => self.outbox.rest(),
-            Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End),
-            Poll::Pending => {}
-        }
+            match self.poll_write(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End),
+                Poll::Ready(Ok(())) => self.outbox.rest(),
+                Poll::Pending => {}
+            }
+            if has_room || self.outbox.is_full() {
+                break has_room;
+            }
+        };
         self.outbox.leave(cx.waker());
-        if self.server.hub().phase() == Phase::Closing {
+        if self.is_closing() && has_room {
             return Poll::Ready(Incoming::End);
         }
         let limits = &self.server.limits;
         self.unfinished_since = match self.unfinished {
             0 => None,
+            // Nothing is read meanwhile.
+            _ if !has_room => None,
             _ => self.unfinished_since.or_else(|| Some(Instant::now())),
         };
         let too_slow = self.unfinished_since.and_then(|t| t.checked_add(limits.request_time));
         let stalled = self.stalled_since.and_then(|t| t.checked_add(limits.write_time));
-        if self.alarm.poll([too_slow, stalled], cx).is_pending() {
+        if self.alarm.poll([too_slow, stalled, self.last_words_until], cx).is_pending() {
             return Poll::Pending;
         }
         if too_slow.is_some_and(|at| at <= Instant::now()) {
@@ -167,12 +170,17 @@ where
         Poll::Ready(Incoming::End)
     }
 
+    fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
+        self.early.take().map_or_else(|| self.poll_incoming(cx), Poll::Ready)
+    }
+
     /// Reads one more thing, under this connection's and the server's limits.
     pub(crate) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
         let polled = self.channel.poll_next_unpin(cx);
         let unfinished = if polled.is_pending() { self.channel.unfinished() } else { 0 };
         let limit = self.server.limits.unfinished_bytes;
         if !self.server.hub().hold_unfinished(&mut self.unfinished, unfinished, limit) {
+            self.stop_reading();
             let message = format!("over {limit} bytes of unfinished requests in the server");
             return Poll::Ready(Incoming::last(Refusal::Busy, message));
         }
@@ -241,20 +249,48 @@ where
         }
     }
 
-    /// Writes the rest, as long as the client takes it.
+    /// Writes the rest, as long as the client takes it, and the server has time for last words.
     async fn finish(&mut self) {
-        self.server.hub().hold_unfinished(&mut self.unfinished, 0, 0);
+        self.stop_reading();
         if self.left {
             return;
         }
-        let patience = match self.server.hub().phase() {
-            Phase::Running => self.server.limits.write_time,
-            _ => self.server.limits.write_time.min(crate::serve::LAST_WORDS),
-        };
-        let write = std::future::poll_fn(|cx| self.poll_write(cx));
-        if tokio::time::timeout(patience, write).await.is_err() {
-            debug!("the client does not read its last answer");
+        std::future::poll_fn(|cx| self.poll_finish(cx)).await;
+    }
+
+    /// Gives back what an unfinished request takes, however long its client takes to read why.
+    fn stop_reading(&mut self) {
+        self.channel.stop_reading();
+        self.server.hub().hold_unfinished(&mut self.unfinished, 0, 0);
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_write(cx).is_ready() {
+            return Poll::Ready(());
         }
+        self.outbox.leave(cx.waker());
+        self.is_closing();
+        let write_time = self.server.limits.write_time;
+        let stalled = self.stalled_since.and_then(|since| since.checked_add(write_time));
+        self.alarm.poll([stalled, self.last_words_until], cx).map(|()| {
+            debug!("the client does not read its last answer");
+        })
+    }
+
+    /// From the first time that this is seen on, the client has so long to read the last words.
+    fn is_closing(&mut self) -> bool {
+        let is_closing = self.server.hub().phase() == Phase::Closing;
+        if is_closing && self.last_words_until.is_none() {
+            self.last_words_until = Instant::now().checked_add(LAST_WORDS);
+        }
+        is_closing
+    }
+}
+
+/// Also where the future of all this is dropped: clones of a handler's context may live on.
+impl<C, H, F, S> Drop for Connection<C, H, F, S> {
+    fn drop(&mut self) {
+        self.outbox.abandon();
     }
 }
 

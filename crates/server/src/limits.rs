@@ -21,9 +21,9 @@ pub struct Limits {
     pub request_bytes: usize,
     /// The largest response, in bytes on the wire; 16 MiB, which is what a client takes.
     pub response_bytes: usize,
-    /// What may wait to be written to one client, in bytes; 256 KiB, and one message and the final
-    /// one more. A handler that has sent that much waits until the client has read, and so does
-    /// the next request.
+    /// What may wait to be written to one client, in bytes; 256 KiB, and at most four messages more.
+    /// A handler that has sent that much waits until the client has read, and so do its next
+    /// requests.
     pub outgoing_bytes: usize,
     /// The bytes of unfinished requests over all connections; 64 MiB.
     pub unfinished_bytes: usize,

@@ -168,6 +168,15 @@ impl Outbox {
         state.outlives_client
     }
 
+    /// The connection is gone: nobody writes what waits, or makes room for more.
+    pub(crate) fn abandon(&self) {
+        self.client_left();
+        self.cancel();
+        let state = &mut *self.lock();
+        state.frames.shrink();
+        state.connection = None;
+    }
+
     /// The connection takes the floor: nobody needs to wake it.
     pub(crate) fn attend(&self) {
         self.lock().attended = true;

@@ -87,7 +87,7 @@ where
         // It is whole until all of it is written.
         if let Message::Whole(message) = &mut self.message {
             message.prepare(self.wait.remaining());
-            if let Err(error) = link.channel.stage(message) {
+            if let Err(error) = link.stage(message) {
                 self.home.give_back(link, Instant::now());
                 return Err(self.fail(Outcome::NotSent, error));
             }

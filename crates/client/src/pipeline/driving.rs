@@ -75,7 +75,7 @@ where
             let Some(mut message) = self.messages.next() else { return };
             message.prepare(wait.remaining());
             let before = link.channel.staged();
-            self.under_way.push_back(match link.channel.stage(&message) {
+            self.under_way.push_back(match link.stage(&message) {
                 Ok(()) => UnderWay::Staged { id: message.into_id(), start: self.staged },
                 Err(error) => UnderWay::Failed(Error::new(Outcome::NotSent, error)),
             });

@@ -1,0 +1,217 @@
+//! Judges all that a server reads and writes on one link.
+
+use std::{collections::VecDeque, time::Duration};
+
+use kakehi_channel::{Request, Response};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::{finals, plan::Command, progress, run::Run, world::Court};
+
+/// What is known of one link's conversation, from the bytes alone.
+pub(crate) struct Referee {
+    /// What was read behind the last whole frame, and since when.
+    pub(crate) unfinished: Vec<u8>,
+    pub(crate) unfinished_since: Instant,
+    /// Since when it is the one too many, and whether that is sure.
+    pub(crate) over_since: Option<(Instant, bool)>,
+    /// What was read and has no final answer, in order, with its size.
+    pub(crate) asked: VecDeque<(Asked, usize)>,
+    /// What was written behind the last whole frame.
+    half_said: Vec<u8>,
+    /// The last word was written: the server reads and writes no more.
+    pub(crate) is_over: bool,
+    /// The server waited for room since its last write.
+    pub(crate) is_held_up: bool,
+    pub(crate) last_write: Instant,
+    pub(crate) heard: Heard,
+    /// Bytes that were written since the last final answer.
+    written: usize,
+}
+
+/// What was written for the request that is being answered.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) said: u64,
+    pub(crate) said_by_other: u64,
+    pub(crate) keep_alives: u32,
+}
+
+pub(crate) enum Asked {
+    Request { id: String, token: Option<u64> },
+    Malformed { id: String },
+    TooLarge,
+}
+
+/// How long a server has for its last words.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a stream is not ready at most, though it could be.
+pub(crate) const LAG: Duration = Duration::from_millis(10);
+
+impl Referee {
+    pub(crate) fn new() -> Self {
+        Self {
+            unfinished: vec![],
+            unfinished_since: Instant::now(),
+            over_since: None,
+            asked: VecDeque::new(),
+            half_said: vec![],
+            is_over: false,
+            is_held_up: false,
+            last_write: Instant::now(),
+            heard: Heard::default(),
+            written: 0,
+        }
+    }
+
+    pub(crate) fn server_has_read(
+        &mut self,
+        link: usize,
+        bytes: &[u8],
+        court: &mut Court,
+    ) -> Result<(), String> {
+        if self.is_over {
+            return Err(format!("link {link}: the server reads on behind its last word"));
+        }
+        if self.unfinished.is_empty() {
+            self.unfinished_since = Instant::now();
+        }
+        for byte in bytes {
+            self.unfinished.push(*byte);
+            if *byte == 0 {
+                let frame = std::mem::take(&mut self.unfinished);
+                let asked = asked(&frame, court.limits.request_bytes);
+                if let Asked::Request { token: Some(token), .. } = asked
+                    && let Some(run) = court.run(token)
+                {
+                    let request = serde_json::from_slice(&frame[..frame.len() - 1]);
+                    run.read(link, &request.map_err(|error| error.to_string())?)?;
+                }
+                self.asked.push_back((asked, frame.len()));
+                self.unfinished_since = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn server_has_written(
+        &mut self,
+        bytes: &[u8],
+        court: &mut Court,
+    ) -> Result<(), String> {
+        if self.is_over {
+            return Err("something was written behind the last word".into());
+        }
+        progress::on_time(self, court)?;
+        self.last_write = Instant::now();
+        self.is_held_up = false;
+        for byte in bytes {
+            self.written += 1;
+            if *byte != 0 {
+                self.half_said.push(*byte);
+                continue;
+            }
+            let frame = std::mem::take(&mut self.half_said);
+            if frame.len() + 1 > court.limits.response_bytes {
+                return Err(format!("a response of {} bytes", frame.len() + 1));
+            }
+            let response: Response = serde_json::from_slice(&frame)
+                .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&frame)))?;
+            if response.status.is_final() {
+                self.written = 0;
+                finals::judge(self, &response, court)
+            } else {
+                progress::judge(self, &response, court)
+            }
+            .map_err(|why| format!("{why}: {response:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// The server let go of the link: is all answered that it has read?
+    pub(crate) fn server_left(
+        &mut self,
+        client_left: bool,
+        court: &mut Court,
+    ) -> Result<(), String> {
+        if client_left || self.is_over {
+            return Ok(());
+        }
+        if self.is_held_up && self.last_write.elapsed() >= court.limits.write_time {
+            court.journal.reach("the server left a client that does not read");
+            return Ok(());
+        }
+        // Whoever reads slowly may miss the last words.
+        let is_slow = self.is_held_up || self.last_write.elapsed() <= LAG;
+        if is_slow && court.stopping.is_some_and(|since| since.elapsed() >= LAST_WORDS) {
+            court.journal.reach("the server had no time for all of its last words");
+            return Ok(());
+        }
+        if !self.half_said.is_empty() {
+            return Err("the server left inside of a response".into());
+        }
+        match self.asked.front() {
+            None => Ok(()),
+            Some(_) => Err(format!("the server left {} requests unanswered", self.asked.len())),
+        }
+    }
+
+    /// The token of the request that is being answered.
+    pub(crate) fn current(&self) -> Option<u64> {
+        match self.asked.front() {
+            Some((Asked::Request { token, .. }, _)) => *token,
+            _ => None,
+        }
+    }
+
+    /// How much was read for which no handler was called, or is still at work, in bytes.
+    pub(crate) fn held(&self, runs: &[Run]) -> usize {
+        let waits = |asked: &Asked| match asked {
+            Asked::Request { token: Some(token), .. } => usize::try_from(*token)
+                .ok()
+                .and_then(|token| runs.get(token))
+                .is_some_and(|run| run.waits() && !run.plan.is_denied),
+            _ => false,
+        };
+        let whole = self.asked.iter().filter(|(asked, _)| waits(asked)).map(|(_, size)| size);
+        self.unfinished.len() + whole.sum::<usize>()
+    }
+
+    /// How much of what handlers have sent is not written yet, in bytes.
+    pub(crate) fn outgoing(&self, runs: &[Run]) -> usize {
+        let sent = self.asked.iter().filter_map(|(asked, _)| match asked {
+            Asked::Request { token: Some(token), .. } => runs.get(usize::try_from(*token).ok()?),
+            _ => None,
+        });
+        sent.map(|run| run.sent).sum::<usize>().saturating_sub(self.written)
+    }
+}
+
+/// What a frame is, as the server should see it.
+fn asked(frame: &[u8], max: usize) -> Asked {
+    #[derive(Deserialize)]
+    struct Id {
+        id: String,
+    }
+    if frame.len() > max {
+        return Asked::TooLarge;
+    }
+    let payload = &frame[..frame.len() - 1];
+    if let Ok(request) = serde_json::from_slice::<Request<Command>>(payload) {
+        let token = request.command.map(|command| command.token);
+        return Asked::Request { id: request.id, token };
+    }
+    let id = serde_json::from_slice(payload).map(|Id { id }| id);
+    Asked::Malformed { id: id.unwrap_or_default() }
+}
+
+/// The number at the end of `prefix N`.
+pub(crate) fn number_of(message: &str, prefix: &str) -> Option<u64> {
+    message.strip_prefix(prefix)?.strip_prefix(' ')?.parse().ok()
+}
+
+pub(crate) fn content_is_of(response: &Response, token: u64) -> bool {
+    response.content.as_ref().is_none_or(|content: &Value| content["token"] == token)
+}

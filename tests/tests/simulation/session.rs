@@ -1,0 +1,117 @@
+//! One seed: a server, its clients, and an end, all in paused time on one thread.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kakehi_server::{Handle, serve};
+use tokio::{
+    runtime::{Builder, Handle as Runtime},
+    select,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    actors,
+    handler::Simulated,
+    listener::{access, listen},
+    plan::{maybe, milliseconds},
+    world::World,
+};
+
+/// What nothing in a world takes: whatever is still waited for then would be for ever.
+const FOR_EVER: Duration = Duration::from_secs(600);
+
+pub(crate) struct Report {
+    /// Of all that happened, and when.
+    pub(crate) trace: u64,
+    pub(crate) events: u64,
+    pub(crate) reached: BTreeMap<&'static str, u64>,
+    pub(crate) failure: Option<String>,
+}
+
+/// Lives through the world of `seed`; `loud`: says all that happens.
+pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime without I/O needs nothing");
+    let world = runtime.block_on(async {
+        let world = World::new(seed, loud);
+        live(&world).await;
+        world
+    });
+    drop(runtime);
+    let journal = &world.lock().court.journal;
+    Report {
+        trace: journal.hash(),
+        events: journal.events,
+        reached: journal.reached.clone(),
+        failure: journal.failure.clone(),
+    }
+}
+
+async fn live(world: &World) {
+    let mut rng = world.rng();
+    let (door, port) = listen(world);
+    let handle = Handle::default();
+    let drain = milliseconds(&mut rng, 0..=500);
+    let hook = world.clone();
+    let server = serve(door, Simulated(world.clone()))
+        .limits(world.lock().court.limits.clone())
+        .access(access())
+        .authorize(move |_, request| {
+            let token = request.command.as_ref().map(|command| command.token);
+            let is_denied = token.is_some_and(|token| hook.run(token, |run| run.plan.is_denied));
+            if is_denied { Err("denied".into()) } else { Ok(()) }
+        })
+        .drain(drain)
+        .handle(&handle);
+    world.lock().court.journal.tell(&server);
+    let mut server = tokio::spawn(server.into_future());
+    let mut actors = JoinSet::new();
+    actors::act(world, &port, &mut actors);
+
+    // It ends by itself after a while, or when nobody wants anything any more.
+    let end = milliseconds(&mut rng, 0..=3000);
+    select! {
+        biased;
+        () = all(&mut actors) => {}
+        () = sleep(end) => {}
+    }
+    world.stop();
+    let asked = Instant::now();
+    if maybe(&mut rng, 10, |_| ()).is_some() {
+        world.lock().court.journal.reach("the server was dropped");
+        server.abort();
+    } else {
+        handle.shutdown();
+    }
+    let ended = timeout(FOR_EVER, &mut server).await;
+    // Twice half a second for the last words.
+    let most = drain + Duration::from_millis(1050);
+    if ended.is_err() || asked.elapsed() > most {
+        world.judge(Err(format!("the server took {:?} to end", asked.elapsed())));
+    }
+    if timeout(FOR_EVER, all(&mut actors)).await.is_err() {
+        world.judge(Err("a client waits for ever".into()));
+    }
+    all_is_gone(world, &handle).await;
+}
+
+async fn all(actors: &mut JoinSet<()>) {
+    while let Some(ended) = actors.join_next().await {
+        ended.expect("an actor does not panic");
+    }
+}
+
+/// No task is left, and the counters tell what was.
+async fn all_is_gone(world: &World, handle: &Handle) {
+    let begun = Instant::now();
+    while Runtime::current().metrics().num_alive_tasks() > 0 && begun.elapsed() < FOR_EVER {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let tasks = Runtime::current().metrics().num_alive_tasks();
+    let stats = handle.stats();
+    world.note("the end", stats.ok, stats.bytes_sent);
+    if tasks > 0 || stats.connections > 0 || stats.running > 0 {
+        world.judge(Err(format!("{tasks} tasks are left, and {stats:?}")));
+    }
+}
