@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kakehi_channel::{Channel, Request, Response};
@@ -16,6 +16,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
+
+use crate::programs::PATIENCE;
 
 /// One connection as the server sees it.
 pub type Peer = Channel<Response, Request>;
@@ -91,7 +93,8 @@ impl RawServer {
     /// # Panics
     /// When they stay open.
     pub async fn until_open(&self, count: usize) {
-        for _ in 0..500 {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             if self.open() <= count {
                 return;
             }

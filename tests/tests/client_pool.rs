@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     net::{UnixListener, UnixSocket, UnixStream},
+    sync::Notify,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -213,19 +214,27 @@ async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
 #[tokio::test]
 async fn a_connection_on_which_something_unasked_for_came_is_not_used() {
     let (_dir, path) = place();
-    let server = RawServer::start(&path, |mut peer, _| async move {
-        while let Some(Ok(Request { id, command, .. })) = peer.next().await {
-            let response = Response { content: command, ..Response::ok(id, "") };
-            peer.send(response.clone()).await.unwrap();
-            sleep(Duration::from_millis(2)).await;
-            peer.send(response).await.unwrap();
+    let (came, sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (first_came, second_sent) = (Arc::clone(&came), Arc::clone(&sent));
+    let server = RawServer::start(&path, move |mut peer, _| {
+        let (first_came, second_sent) = (Arc::clone(&first_came), Arc::clone(&second_sent));
+        async move {
+            while let Some(Ok(Request { id, command, .. })) = peer.next().await {
+                let response = Response { content: command, ..Response::ok(id, "") };
+                peer.send(response.clone()).await.unwrap();
+                first_came.notified().await;
+                peer.send(response).await.unwrap();
+                second_sent.notify_one();
+            }
         }
     });
     let client = Client::builder(&path).build();
     for number in 0..10 {
         let answer = client.request(number).id("same").await.unwrap();
         assert_eq!(answer.content, Some(json!(number)));
-        sleep(Duration::from_millis(20)).await;
+        came.notify_one();
+        sent.notified().await;
+        a_moment().await;
     }
     assert_eq!(server.accepted(), 10);
 }
@@ -519,6 +528,33 @@ async fn a_client_may_be_typed() {
     let client: Client<Request<Command>, Response<u32>> = Client::builder(&path).typed().build();
     let answer = client.request(Command::Add { left: 2, right: 3 }).await.unwrap();
     assert_eq!(answer.content, Some(5));
+}
+
+#[tokio::test]
+async fn what_is_shown_of_a_client_is_its_settings_and_its_state_and_no_message() {
+    let (_dir, path) = place();
+    let _server = RawServer::echo(&path);
+    let builder = Client::builder(&path).pool_size(3);
+    assert!(format!("{builder:?}").contains("pool_size: 3"), "{builder:?}");
+    let client = builder.build();
+    let request = client.request("secret");
+    let shown = format!("{client:?} {request:?}");
+    assert!(shown.contains("app.sock") && shown.contains("busy: 0"), "{shown}");
+    assert!(shown.contains("is_idempotent: false") && !shown.contains("secret"), "{shown}");
+    let answer = request.into_future();
+    assert!(format!("{answer:?}").contains("start") && !format!("{answer:?}").contains("secret"));
+    answer.await.unwrap();
+    assert_eq!((client.path(), client.stats().ok.count()), (path.as_path(), 1));
+    assert!(client.stats().ok.mean() > Duration::ZERO && client.stats().ok.mean() < SHORT * 100);
+
+    let mut connection = kakehi_client::Connection::connect(&path).await.unwrap();
+    assert!(format!("{connection:?}").contains("Channel"), "{connection:?}");
+    let answer = connection.request("secret").into_future();
+    assert!(!format!("{answer:?}").contains("secret"), "{answer:?}");
+    drop(answer);
+    let pipeline = connection.pipeline(["secret"]);
+    let shown = format!("{pipeline:?}");
+    assert!(shown.contains("under_way: 0") && !shown.contains("secret"), "{shown}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::{error::Error as StdError, future::IntoFuture, time::Duration};
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, stream::FusedStream};
 use kakehi_channel::Json;
 use kakehi_client::{
     Call, Channel, Connection, Outcome, Refusal, Reply, Request, Response, Status,
@@ -366,6 +366,32 @@ async fn only_an_error_may_come_without_the_id() {
     let (mut connection, theirs) = connected();
     play(theirs, vec![(SECOND, frame_of("", "OK", "whose?"))]);
     assert!(connection.request("x").id("a").await.unwrap_err().is_unexpected());
+
+    let (mut connection, theirs) = connected();
+    play(theirs, vec![(SECOND, frame_of("b", "ERROR", "another's"))]);
+    let error = connection.request("x").id("a").await.unwrap_err();
+    assert!(error.is_unexpected() && error.is_unknown(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_shows_where_it_stands_and_whose_it_is() {
+    let (mut connection, theirs) = connected();
+    play(theirs, vec![(SECOND, frame("PROCESSING", "half")), (SECOND, frame("OK", "done"))]);
+    let answer = connection.request("x").id("a").into_future();
+    assert!(format!("{answer:?}").starts_with("Answer(Exchange { phase: \"start\""), "{answer:?}");
+    drop(answer);
+
+    let (mut connection, theirs) = connected();
+    play(theirs, vec![(SECOND, frame("PROCESSING", "half")), (SECOND, frame("OK", "done"))]);
+    let mut responses = connection.request("x").id("a").send().await.unwrap();
+    assert_eq!(responses.id(), Some("a"));
+    let shown = format!("{responses:?}");
+    assert!(shown.starts_with("Responses(Exchange { phase: \"reading\""), "{shown}");
+    responses.next().await.unwrap().unwrap();
+    assert!(!responses.is_terminated());
+    responses.next().await.unwrap().unwrap();
+    assert!(responses.is_terminated());
+    assert!(format!("{responses:?}").contains("\"over\""), "{responses:?}");
 }
 
 #[tokio::test(start_paused = true)]

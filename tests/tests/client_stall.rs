@@ -68,10 +68,10 @@ async fn requests_that_nobody_answers() -> Duration {
     late.max().unwrap()
 }
 
-/// On a busy machine any one run may be late; all of three are only if something blocks.
+/// On a busy machine any one run may be late; all of twenty are only if something blocks.
 async fn no_tick_and_no_timeout_is_late() {
     let mut seen = vec![];
-    for _ in 0..3 {
+    for _ in 0..20 {
         let (timeout_late, longest_pause) = ticking_beside(requests_that_nobody_answers()).await;
         if timeout_late <= TOLERANCE && longest_pause <= TOLERANCE {
             return;

@@ -23,7 +23,7 @@ use std::{
 
 use kakehi_channel::Request;
 use kakehi_client::{Client, Outcome, Reconnect};
-use kakehi_server::{Context, Socket, serve};
+use kakehi_server::{Context, Limits, Socket, serve};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
@@ -58,6 +58,8 @@ fn a_server_with_a_journal() {
                 Ok::<_, String>(number)
             }
         })
+        // On a busy machine it is slow to learn of connections that were given up.
+        .limits(Limits { connections: 10_000, connections_per_uid: 10_000, ..Limits::default() })
         .drain(Duration::from_millis(200))
         .shutdown(async move {
             terminate.recv().await;
@@ -193,18 +195,26 @@ async fn after_a_timeout_the_next_request_gets_its_own_answer_ten_thousand_times
         .reconnect(Reconnect::default())
         .build();
     let timeouts = Arc::new(AtomicUsize::new(0));
+    // In per mille: on a busy machine there is more patience, so that some of them are answered.
+    let ease = Arc::new(AtomicUsize::new(1000));
     let mut tasks = JoinSet::new();
     for task in 0..8 {
-        let (client, timeouts) = (client.clone(), Arc::clone(&timeouts));
+        let (client, timeouts, ease) = (client.clone(), Arc::clone(&timeouts), Arc::clone(&ease));
         tasks.spawn(async move {
             for number in (0..REQUESTS).filter(|n| n % 8 == task) {
                 let number = number.to_string();
+                let now = ease.load(Ordering::SeqCst);
                 let patience = Duration::from_micros(500 + noise(&number) % 4000);
+                let patience = patience * u32::try_from(now).unwrap() / 1000;
                 match client.request(number.clone()).timeout(patience).await {
-                    Ok(answer) => assert_eq!(answer.message, number, "another's answer"),
+                    Ok(answer) => {
+                        assert_eq!(answer.message, number, "another's answer");
+                        ease.store(now.saturating_sub(3).max(50), Ordering::SeqCst);
+                    }
                     Err(error) => {
                         assert!(error.is_timeout(), "{error}");
                         timeouts.fetch_add(1, Ordering::SeqCst);
+                        ease.store(now + 20, Ordering::SeqCst);
                     }
                 }
             }

@@ -394,3 +394,32 @@ async fn the_counters_tell_what_happened() {
     assert_eq!((stats.running, stats.cancelled, stats.error), (0, 1, 0));
     assert!(stats.bytes_received > 50 && stats.bytes_sent > 50, "{stats:?}");
 }
+
+#[tokio::test]
+async fn what_is_shown_of_a_server_is_how_it_is_set_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = Socket::bind(folder.path().join("s")).listen().unwrap();
+    let access = Access::default().uid(4321).gid(27);
+    let serve = serve(socket, async |_: Request<String>, context: Context| {
+        Ok::<_, String>(format!("{context:?}"))
+    })
+    .access(access.clone())
+    .drain(Duration::from_secs(7));
+    let shown = format!("{serve:?}");
+    for part in ["removed_on_drop", "4321", "drain: 7s", "request_bytes: 1048576"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let peer = |uid, gid| Peer { uid, gid, pid: None };
+    assert!(
+        access.allows(&peer(4321, 9)) && access.allows(&peer(9, 27)) && access.allows(&peer(0, 9))
+    );
+    assert!(!access.allows(&peer(9, 9)) && !access.allows(&peer(27, 4321)));
+    assert!(Access::everybody().allows(&peer(9, 9)));
+
+    let server = tokio::spawn(serve.into_future());
+    let mut client: Client = Channel::connect(folder.path().join("s")).await.unwrap();
+    client.send(command("x")).await.unwrap();
+    let shown = next(&mut client).await.message;
+    assert!(shown.starts_with("Context { peer: Peer { uid: "), "{shown}");
+    server.abort();
+}

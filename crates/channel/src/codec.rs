@@ -1,5 +1,8 @@
 //! Joins [`Buffer`] and [`Format`] to tokio-util's `Framed`.
 
+#[cfg(test)]
+mod tests;
+
 use std::marker::PhantomData;
 
 use bytes::BytesMut;

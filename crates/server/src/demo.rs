@@ -185,3 +185,38 @@ impl Default for Countdown {
         Self { steps: 10, interval_ms: 1000 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_has_a_name_for_the_log() {
+        let echo = Command::Echo { text: "secret".into() };
+        for (command, name) in [
+            (None, "countdown"),
+            (Some(Command::default()), "countdown"),
+            (Some(Command::Fail), "fail"),
+            (Some(echo), "echo"),
+        ] {
+            let request = Request { command, ..Request::new("ID-1") };
+            assert_eq!(Demo.describe(&request), name);
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_told_why() {
+        for (text, why) in [
+            ("\"echo\"", "the command `echo` needs its `text`"),
+            ("\"ls\"", "unknown variant `ls`"),
+            ("{\"ls\":{}}", "unknown variant `ls`"),
+            ("{\"echo\":{}}", "missing field `text`"),
+            ("7", "a command, which is a word or an object with one key"),
+        ] {
+            let error = serde_json::from_str::<Command>(text).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        let fail = serde_json::from_str::<Command>("{\"fail\":null}").unwrap();
+        assert_eq!(fail, Command::Fail);
+    }
+}

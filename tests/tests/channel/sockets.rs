@@ -4,6 +4,7 @@ use std::{io::ErrorKind, os::fd::OwnedFd, path::Path};
 
 use futures::future::join;
 use kakehi_channel::{Channel, Error, Limits, Request, Response};
+use kakehi_tests::programs::binary;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
@@ -119,4 +120,23 @@ async fn a_channel_lends_and_gives_back_its_socket() {
     drop(ours);
     theirs.readable().await.unwrap();
     assert_eq!(theirs.try_read(&mut bytes).unwrap(), 0, "it was the only owner");
+}
+
+#[test]
+fn the_lesson_shows_what_stands_behind_each_descriptor() {
+    let lesson = std::process::Command::new(binary("rawfd")).output().unwrap();
+    assert!(lesson.status.success() && lesson.stderr.is_empty(), "{lesson:?}");
+    let text = String::from_utf8(lesson.stdout).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let expected = [
+        ("a file", "/rawfd"),
+        ("a listening socket", "socket:["),
+        ("one end of a channel", "socket:["),
+        ("its other end", "socket:["),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, (what, behind)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(what) && line.contains(behind), "{line}");
+        assert!(line.contains("descriptor "), "{line}");
+    }
 }

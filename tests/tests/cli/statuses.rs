@@ -193,6 +193,19 @@ fn status_77_is_said_of_a_socket_of_others_with_the_reason() {
     asked(&server.socket()).assert_failed(77, &["cannot reach the server", "0600"]);
 }
 
+#[test]
+fn without_a_folder_of_ones_own_for_sockets_one_has_to_say_where() {
+    if !has_tool("setpriv") || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let binary_for_all = open_to_all(folder.path());
+    let mut client = Command::new("setpriv");
+    client.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary_for_all);
+    client.arg("list").env_remove("XDG_RUNTIME_DIR").env_remove("KAKEHI_SOCKET");
+    said(client).assert_failed(2, &["XDG_RUNTIME_DIR is not set; say where by --socket PATH"]);
+}
+
 /// A copy of the client that every user can run.
 fn open_to_all(folder: &Path) -> std::path::PathBuf {
     fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();

@@ -105,6 +105,18 @@ fn a_bar_shows_how_far_it_is_and_nothing_of_it_is_left() {
 }
 
 #[test]
+fn the_doctor_ticks_off_what_is_well_and_says_what_to_do() {
+    let server = kakehi_tests::programs::Server::start(&[]);
+    let socket = server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S doctor; echo ended $?");
+    let shown = screen.wait_for(&["✓ the server answers", "ended 0"]);
+    assert!(!shown.contains('✗'), "{shown}");
+    screen.enter("clear; $CLIENT --socket $S.none doctor; echo ended $?");
+    screen.wait_for(&["✓ ", "✗ there is no socket at ", "  why: ", "  try: start the", "ended 69"]);
+}
+
+#[test]
 fn the_spinner_stands_below_what_a_job_writes() {
     let jobs = Jobs::start();
     let socket = jobs.server.socket();

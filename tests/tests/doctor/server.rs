@@ -92,6 +92,17 @@ fn a_socket_that_nobody_listens_on_is_stale() {
 }
 
 #[test]
+fn a_socket_for_packets_is_told_to_be_none_for_streams() {
+    let home = Home::new();
+    let path = home.path("app.sock");
+    let _packets = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let report = examine(&path);
+    let what = format!("the socket {} is not one for streams", path.display());
+    let finding = problem(&report, Check::Listener, Problem::Protocol, &what);
+    assert!(remedy(finding).contains("ss -xlp src"), "{finding}");
+}
+
+#[test]
 fn a_full_queue_of_connections_is_told_at_once() {
     let home = Home::new();
     let path = home.path("app.sock");

@@ -32,6 +32,8 @@ async fn a_new_socket_is_for_its_owner_only_and_lets_clients_in() {
     assert_eq!(mode(&home.path("daemon.sock.lock")), 0o600);
     assert_eq!(socket.path(), Some(path.as_path()));
     assert_eq!(socket.local_addr().unwrap().as_pathname(), Some(path.as_path()));
+    let shown = format!("{socket:?}");
+    assert!(shown.contains("daemon.sock") && shown.contains("removed_on_drop: true"), "{shown}");
 
     let mut client = UnixStream::connect(&path).unwrap();
     let server = socket.accept().await.unwrap();
@@ -52,9 +54,18 @@ async fn mode_owner_and_group_are_as_asked_for() {
 
     let (uid, gid) =
         if is_root() { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
-    let _socket = Socket::bind(&path).mode(0o660).owner(uid).group(gid).listen().unwrap();
-    let file = fs::symlink_metadata(&path).unwrap();
-    assert_eq!((file.uid(), file.gid(), mode(&path)), (uid, gid, 0o660));
+    let owned = || {
+        let file = fs::symlink_metadata(&path).unwrap();
+        (file.uid(), file.gid(), mode(&path))
+    };
+    let socket = Socket::bind(&path).mode(0o660).owner(uid).group(gid).listen().unwrap();
+    assert_eq!(owned(), (uid, gid, 0o660));
+    drop(socket);
+    let socket = Socket::bind(&path).owner(uid).listen().unwrap();
+    assert_eq!(owned(), (uid, getegid().as_raw(), 0o600));
+    drop(socket);
+    let _socket = Socket::bind(&path).group(gid).listen().unwrap();
+    assert_eq!(owned(), (geteuid().as_raw(), gid, 0o600));
 }
 
 #[tokio::test]

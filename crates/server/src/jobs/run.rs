@@ -234,3 +234,30 @@ fn signal_name(signal: i32) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_signals_are_named_as_the_system_names_them() {
+        let numbers = [1, 2, 3, 6, 9, 11, 13, 15, 24, 64].map(signal_name);
+        let names = ["HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "TERM", "XCPU"];
+        for (shown, name) in numbers.iter().zip(names) {
+            assert_eq!(*shown, format!(" (SIG{name})"));
+        }
+        assert_eq!(numbers[9], "");
+    }
+
+    #[test]
+    fn each_reason_to_stop_is_told_to_programs_and_to_people() {
+        for (stop, name, message) in [
+            (Stop::Over, "request", "its request is over"),
+            (Stop::Cancelled { by: 7 }, "cancel", "cancelled by uid 7"),
+            (Stop::Timeout(Duration::from_secs(90)), "timeout", "its timeout of 1m 30s has passed"),
+            (Stop::Unsendable, "output", "a line cannot be sent"),
+        ] {
+            assert_eq!((stop.name(), &*stop.message()), (name, message));
+        }
+    }
+}

@@ -111,7 +111,7 @@ fn read_pid(mut file: &File) -> Option<Pid> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(MAX_PID).read_to_string(&mut text).ok()?;
-    let pid = text.strip_suffix('\n')?.parse().ok().filter(|&pid| pid > 0)?;
+    let pid = text.strip_suffix('\n')?.parse().ok().filter(|pid: &i32| pid.is_positive())?;
     let pid = Pid::from_raw(pid)?;
     (test_kill_process(pid) != Err(Errno::SRCH)).then_some(pid)
 }

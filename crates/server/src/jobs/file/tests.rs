@@ -81,6 +81,21 @@ fn each_problem_is_told_with_its_line_and_what_was_expected() {
 }
 
 #[test]
+fn whatever_is_found_instead_is_told() {
+    for (found, told) in [
+        ("1.5", "found 1.5"),
+        ("true", "found true"),
+        ("1979-05-27", "found 1979-05-27"),
+        ("{ a = 1 }", "found a table"),
+        ("[]", "found an array"),
+    ] {
+        wrong(&format!("[job.a]\nrun = ['true']\nabout = {found}\n"), &[(3, told)]);
+    }
+    let timeout = "found \"10 parsecs\": unknown time unit";
+    wrong("[job.a]\nrun = ['true']\ntimeout = '10 parsecs'\n", &[(3, timeout)]);
+}
+
+#[test]
 fn a_job_needs_a_program_that_is_there() {
     let words = "expected a program, by its absolute path or by a name that is in PATH";
     wrong(

@@ -1,0 +1,63 @@
+//! What cannot be seen from outside of a channel: where its memory is.
+
+use bytes::{BufMut, BytesMut};
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::Codec;
+use crate::{Json, Limits};
+
+const LIMITS: Limits = Limits { initial: 16, max: 1024 };
+
+fn codec() -> Codec<Json, u64> {
+    Codec::new(Json::default(), LIMITS, LIMITS)
+}
+
+#[test]
+fn the_bytes_of_an_unfinished_frame_are_not_copied_while_there_is_space_for_more() {
+    let (mut codec, mut source) = (codec(), BytesMut::with_capacity(64));
+    source.put_slice(b"1234");
+    let memory = source.as_ptr();
+    assert!(codec.decode(&mut source).unwrap().is_none());
+    assert_eq!((&source[..], source.as_ptr(), source.capacity()), (&b"1234"[..], memory, 64));
+    source.put_slice(b"5\0");
+    assert_eq!(codec.decode(&mut source).unwrap().unwrap().unwrap(), 12345);
+}
+
+#[test]
+fn an_unfinished_frame_has_space_for_as_much_again_and_no_more_than_that() {
+    for (len, capacity) in [(1, 16), (8, 16), (9, 18), (16, 32), (17, 34), (600, 1024)] {
+        let (mut codec, mut source) = (codec(), BytesMut::with_capacity(len));
+        source.put_bytes(b'1', len);
+        assert!(codec.decode(&mut source).unwrap().is_none());
+        assert_eq!((source.len(), source.capacity()), (len, capacity), "{len}");
+    }
+}
+
+#[test]
+fn a_source_that_holds_more_than_a_frame_may_is_not_taken_for_ours() {
+    let (mut codec, mut source) = (codec(), BytesMut::with_capacity(2048));
+    source.put_slice(b"1\0");
+    assert_eq!(codec.decode(&mut source).unwrap().unwrap().unwrap(), 1);
+    source.put_slice(b"2\x003\0");
+    assert_eq!(codec.decode(&mut source).unwrap().unwrap().unwrap(), 2);
+    assert!((1..=LIMITS.max).contains(&codec.memory()), "{}", codec.memory());
+    assert!(!codec.is_drained());
+    assert_eq!(codec.decode(&mut source).unwrap().unwrap().unwrap(), 3);
+    assert!(codec.is_drained());
+    assert_eq!((codec.memory(), codec.received_bytes()), (0, 6));
+}
+
+#[test]
+fn the_memory_of_both_directions_counts() {
+    let (mut codec, mut source) = (codec(), BytesMut::from(&b"1\x002\0"[..]));
+    assert_eq!(codec.decode(&mut source).unwrap().unwrap().unwrap(), 1);
+    let incoming = codec.memory();
+    assert!(incoming >= 4, "{incoming}");
+    // It is empty, and keeps its memory: what it held went behind what was there.
+    codec.encode(&7_u64, &mut BytesMut::from(&b"6\0"[..])).unwrap();
+    assert_eq!(codec.memory(), incoming + LIMITS.initial);
+    codec.release_outgoing();
+    assert_eq!(codec.memory(), incoming);
+    codec.release_incoming();
+    assert_eq!(codec.memory(), 0);
+}
