@@ -16,7 +16,7 @@ use crate::{Content, Limits, Peer};
 /// early and works while more are made.
 const LOW_WATER: usize = 1024;
 /// What makes any burst full, in bytes.
-const HIGH_WATER: usize = 64 * 1024;
+const HIGH_WATER: usize = 16 * 1024;
 
 /// Encoded responses on their way to the connection's channel, at most one water mark, one message
 /// and the final one of them.

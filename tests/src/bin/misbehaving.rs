@@ -1,4 +1,4 @@
-//! A server whose handlers misbehave, for `tests/faults/run` and `tests/attacks/run`:
+//! A server whose handlers misbehave, for `tests/faults/run` and `tests/faults/attacks`:
 //! `misbehaving SOCKET CONNECTIONS`.
 
 use std::{
