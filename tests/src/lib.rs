@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "this serves tests")]
 
+pub mod fuzz;
 pub mod programs;
 pub mod raw;
 pub mod wire;

@@ -82,6 +82,15 @@ mod responses;
 mod stats;
 mod verdict;
 
+/// The `client` binary. It is part of the library for those who fuzz it, and of no API.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+
+/// The binary names the library as anybody would.
+#[cfg(feature = "cli")]
+extern crate self as kakehi_client;
+
 pub use answer::Answer;
 pub use builder::ClientBuilder;
 pub use call::{Call, unique_id};

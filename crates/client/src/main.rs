@@ -1,9 +1,7 @@
 //! The `client` binary: asks a server over its Unix socket.
 
-mod cli;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run()
+    kakehi_client::cli::run()
 }

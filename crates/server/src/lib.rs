@@ -74,6 +74,24 @@ mod socket;
 mod stats;
 mod wire;
 
+/// The `server` binary. It is part of the library for those who fuzz it, and of no API.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod binary;
+
+#[cfg(feature = "cli")]
+mod arguments;
+#[cfg(feature = "cli")]
+mod daemon;
+#[cfg(feature = "cli")]
+mod jobs;
+#[cfg(feature = "cli")]
+mod systemd;
+
+/// The binary names the library as anybody would.
+#[cfg(feature = "cli")]
+extern crate self as kakehi_server;
+
 pub use answer::{Answer, Failure, IntoAnswer, IntoFailure};
 pub use context::Context;
 pub use handler::Handler;

@@ -1,69 +1,7 @@
 //! The `server` binary: named jobs for local users.
 
-mod arguments;
-mod daemon;
-mod jobs;
-mod systemd;
-
-use std::{
-    io::{IsTerminal, Write, stderr, stdout},
-    path::Path,
-    process::ExitCode,
-};
-
-use clap::Parser;
-use tracing::error;
-use tracing_subscriber::EnvFilter;
-
-use crate::{arguments::Arguments, daemon::End};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if let (true, Some(file)) = (arguments.check, &arguments.jobs) {
-        return check(file);
-    }
-    // What this process has inherited is not for its jobs.
-    close_fds::set_fds_cloexec(3, &[]);
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
-        // It would panic where stderr cannot be written, as on a full disk.
-        .log_internal_errors(false)
-        .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            error!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let end = runtime.block_on(daemon::run(arguments));
-    // Whatever is still there has had its time.
-    runtime.shutdown_background();
-    match end {
-        Ok(End::Drained) => ExitCode::SUCCESS,
-        Ok(End::AtOnce(signal)) => ExitCode::from(128 + signal),
-        Err(error) => {
-            error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Says what is wrong with a jobs file. What cannot be said is not: the exit code tells.
-fn check(file: &Path) -> ExitCode {
-    match jobs::load(file) {
-        Ok(jobs) => {
-            let _ = writeln!(stdout(), "ok, {} jobs", jobs.len());
-            ExitCode::SUCCESS
-        }
-        Err(problems) => {
-            for problem in problems {
-                let _ = writeln!(stderr(), "{problem}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    kakehi_server::binary::run()
 }

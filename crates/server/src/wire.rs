@@ -77,7 +77,9 @@ impl<C: DeserializeOwned> Wire<C> for Json {
         struct Id {
             id: String,
         }
-        serde_json::from_slice(payload).ok().map(|Id { id }| id)
+        // serde's derive would read an array too.
+        let is_object = payload.trim_ascii_start().starts_with(b"{");
+        serde_json::from_slice(payload).ok().filter(|_| is_object).map(|Id { id }| id)
     }
 }
 

@@ -80,9 +80,16 @@ fn fields_of_another_type_are_refused() {
         is_no::<Request>(format!(r#"{{"id":"a","version":0,{field}}}"#), &[]);
     }
     is_no_message(r#""id":1,"version":0"#, &["integer `1`", "string"]);
-    for status in ["\"ok\"", "\"Ok\"", "\"DONE\"", "\"\"", "\"OK \"", "0", "[\"OK\"]"] {
+    for status in
+        ["{\"OK\":null}", "\"ok\"", "\"Ok\"", "\"DONE\"", "\"\"", "\"OK \"", "0", "[\"OK\"]"]
+    {
         let text = format!(r#"{{"id":"a","version":0,"status":{status},"message":""}}"#);
         is_no::<Response>(text, &[]);
+    }
+    for refused in ["{\"busy\":null}", "[\"busy\"]", "1"] {
+        let text =
+            format!(r#"{{"id":"a","version":0,"status":"OK","message":"","refused":{refused}}}"#);
+        is_no::<Response>(text, &["a string"]);
     }
     let text = r#"{"id":"a","version":0,"status":"DONE","message":""}"#;
     is_no::<Response>(text, &["unknown variant `DONE`", "`OK`, `PROCESSING`, `ERROR`"]);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::version;
+use super::version::{self, Word};
 use crate::VERSION;
 
 /// A response: a JSON object on Kakehi's own wire. A request gets any number of
@@ -282,6 +282,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Response<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Fields { id, version, status, message, content, refused } =
             version::object(deserializer, "a response, which is a JSON object")?;
+        let (Word(status), refused) = (status, refused.map(|Word(why)| why));
         Ok(Self { id, version, status, message, content, refused })
     }
 }
@@ -292,8 +293,8 @@ struct Fields<T> {
     id: String,
     #[serde(deserialize_with = "version::ours")]
     version: u8,
-    status: Status,
+    status: Word<Status>,
     message: String,
     content: Option<T>,
-    refused: Option<Refusal>,
+    refused: Option<Word<Refusal>>,
 }

@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// The version of the wire that this crate speaks.
@@ -44,6 +44,30 @@ pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     expected: &'static str,
 ) -> Result<T, D::Error> {
     deserializer.deserialize_map(Object { expected, object: PhantomData })
+}
+
+/// An enum of bare words, read from a string only: serde by itself would take an object that has
+/// such a word as its key.
+pub(super) struct Word<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(AWord(PhantomData)).map(Self)
+    }
+}
+
+struct AWord<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AWord<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<T, E> {
+        T::deserialize(word.into_deserializer())
+    }
 }
 
 struct Object<T> {

@@ -57,7 +57,7 @@ fn kind(finding: &Finding) -> (u8, &'static str) {
 }
 
 /// For a person. The library has escaped what is in it.
-fn list(report: &Report, paint: Paint) -> String {
+pub(super) fn list(report: &Report, paint: Paint) -> String {
     let mut lines = String::new();
     for Finding { problem, what, why, remedy, .. } in &report.findings {
         let mark = if problem.is_none() { paint.good("✓") } else { paint.bad("✗") };

@@ -12,6 +12,7 @@ mod log;
 mod output;
 mod pages;
 mod plan;
+pub mod probe;
 mod question;
 mod reach;
 mod remote;
@@ -36,7 +37,8 @@ use self::{
 };
 
 /// Does what the arguments say.
-pub(crate) fn run() -> ExitCode {
+#[must_use]
+pub fn run() -> ExitCode {
     match Arguments::try_parse() {
         Ok(arguments) => obey(arguments).into(),
         Err(error) => refuse(&error).into(),

@@ -3,6 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use kakehi_channel::{Channel, Limits, Request, VERSION};
+#[cfg(feature = "cli")]
+use kakehi_channel::{Decode, Json};
 use rustix::process::geteuid;
 use serde_json::Value;
 use tokio::{
@@ -48,6 +50,17 @@ pub(super) async fn ask(stream: UnixStream, patience: Duration) -> Answer {
         Ok(Some(Err(error))) if error.is_disconnected() && !error.is_truncated() => Answer::Ended,
         Ok(Some(Err(error))) => Answer::Noise(error.to_string()),
         Ok(Some(Ok(value))) => Answer::Said(value, start.elapsed()),
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Answer {
+    /// Of a frame with this payload, that was there at once.
+    pub(super) fn of(payload: &[u8]) -> Self {
+        match Json::default().decode(payload) {
+            Ok(value) => Self::Said(value, Duration::ZERO),
+            Err(error) => Self::Noise(error.to_string()),
+        }
     }
 }
 

@@ -97,6 +97,18 @@ async fn look(path: &Path, patience: Duration, findings: &mut Vec<Finding>) -> R
     answer::judge(path, &listener, answer, patience, findings)
 }
 
+/// What is found if the first response has this payload: for the binary's probe.
+#[cfg(feature = "cli")]
+pub(crate) fn probe(payload: &[u8]) -> Report {
+    let path = Path::new("/run/app/app.sock");
+    let listener = listener::Listener { uid: 0, pid: None };
+    let answer = answer::Answer::of(payload);
+    let mut findings = vec![];
+    let judged = answer::judge(path, &listener, answer, PATIENCE, &mut findings);
+    findings.extend(judged.err());
+    Report { path: show(path), findings }
+}
+
 fn path_itself(path: &Path) -> Result<Finding, Finding> {
     let bytes = path.as_os_str().as_bytes();
     let length = bytes.len();

@@ -16,5 +16,6 @@ mod run;
 mod service;
 mod slots;
 
-pub(crate) use file::load;
+pub(crate) use file::{load, parse};
+pub(crate) use job::Job;
 pub(crate) use service::Service;

@@ -74,6 +74,11 @@ impl Live {
         }
     }
 
+    /// What it shows now.
+    pub(crate) fn text(&self, columns: usize) -> String {
+        self.0.borrow().text(columns)
+    }
+
     /// Takes the line away, until it is shown again.
     pub(crate) fn hide(&self) {
         let line = &mut *self.0.borrow_mut();

@@ -1,5 +1,6 @@
 //! What is written where: results on standard output, everything else on standard error.
 
+mod captured;
 mod live;
 mod notes;
 mod paint;

@@ -102,6 +102,11 @@ impl Queue {
         self.size = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
     }
 
+    /// All that is still to be written, to both.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.pieces.into_iter().flat_map(|piece| piece.bytes).collect()
+    }
+
     fn advance(&mut self, written: io::Result<usize>) -> Result<(), Unwritable> {
         let Some(piece) = self.pieces.front_mut() else { return Ok(()) };
         match written {

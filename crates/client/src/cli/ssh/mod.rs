@@ -15,8 +15,9 @@ use std::{
     env,
     ffi::OsStr,
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 use tokio::io::AsyncReadExt;
@@ -27,6 +28,14 @@ pub(crate) use host::SshHost;
 use quote::quote;
 use session::Session;
 pub(crate) use stream::SshStream;
+
+/// What there is to say, for the probe, when ssh has ended with this code and these last words.
+pub(crate) fn probe(code: u8, said: &[u8]) -> Option<SshError> {
+    let host: SshHost = "ssh://user@example.org:22".parse().ok()?;
+    let client = OsStr::new("client");
+    let status = ExitStatus::from_raw(i32::from(code) << 8);
+    SshError::of(error::End { host: &host, client, was_established: said.is_ascii(), status, said })
+}
 
 /// Names the client on the other machine, where it is not on the PATH there.
 const REMOTE_CLIENT: &str = "KAKEHI_REMOTE_CLIENT";

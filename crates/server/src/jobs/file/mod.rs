@@ -27,8 +27,8 @@ const MAX_SIZE: usize = 1024 * 1024;
 /// What is wrong with a jobs file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    line: usize,
-    text: String,
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
 /// Reads the jobs of a file. It blocks: on the file, and on the databases of users and groups.

@@ -1,0 +1,38 @@
+//! Any bytes as a request and as a response, against what PROTOCOL.md says.
+
+use std::fmt::Debug;
+
+use kakehi_channel::{Buffer, Decode, Json, encode_frame};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::plain::Fields;
+
+/// A payload is a request, or a response, exactly if PROTOCOL.md says so, and says what it does;
+/// written again, it says the same.
+///
+/// # Panics
+/// When it is not so.
+pub fn messages(data: &[u8]) {
+    let fields = Fields::of(data);
+    agree(data, fields.as_ref().and_then(Fields::request));
+    agree(data, fields.as_ref().and_then(Fields::response));
+}
+
+fn agree<M: DeserializeOwned + Serialize + PartialEq + Debug>(payload: &[u8], plain: Option<M>) {
+    let mut json = Json::default();
+    let message = match (json.decode(payload), plain) {
+        (Ok(message), Some(plain)) => {
+            assert_eq!(message, plain);
+            message
+        }
+        (Err(error), None) => return assert!(error.is_malformed() && !error.is_fatal(), "{error}"),
+        (read, plain) => panic!("{read:?}, and by the page {plain:?}"),
+    };
+    let mut frame = Buffer::new(64, 1 << 20);
+    encode_frame(&mut json, &message, &mut frame, 1 << 20).expect("it was read");
+    let (payload, delimiter) = frame.data().split_at(frame.len() - 1);
+    assert_eq!(delimiter, [0]);
+    assert!(!payload.contains(&0), "JSON has no NUL byte");
+    let again: M = json.decode(payload).expect("it was written");
+    assert_eq!(again, message);
+}

@@ -1,0 +1,24 @@
+//! A runtime whose clock stands still while anything can be done, and jumps when nothing can.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without IO needs nothing");
+}
+
+/// Runs `future` to its end.
+pub(super) fn run<F: Future>(future: F) -> F::Output {
+    const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async { timeout(FOR_EVER, future).await.expect("it comes to an end") })
+    })
+}
