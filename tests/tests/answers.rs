@@ -505,6 +505,36 @@ async fn a_client_with_many_requests_leaves_others_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_speaks_to_nobody_leaves_others_their_turn() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (mut stream, _) = start(
+        move |_: Request<String>, context: Context| {
+            let tell = tell.clone();
+            async move {
+                context.cancellation().cancelled().await;
+                let turns = AtomicUsize::new(0);
+                let count = std::future::poll_fn(|_| {
+                    turns.fetch_add(1, Ordering::SeqCst);
+                    std::task::Poll::<()>::Pending
+                });
+                let flood = async {
+                    for _ in 0..10_000 {
+                        context.progress("is anybody there?").await.unwrap();
+                    }
+                };
+                tokio::select! { biased; () = count => {}, () = flood => {} }
+                tell.send(turns.load(Ordering::SeqCst)).unwrap();
+                Ok::<_, String>(())
+            }
+        },
+        Limits { max_deadline: Some(Duration::from_secs(1)), ..Limits::default() },
+    );
+    ask(&mut stream, &[ASK]).await;
+    let turns = told.recv().await.unwrap();
+    assert!(turns > 50, "{turns} turns of others while it said 10,000 things");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_answer_may_follow_large_progress() {
     const LARGE: usize = 3 * 1024 * 1024;
     let limits = Limits { response_bytes: 4 * 1024 * 1024, ..Limits::default() };

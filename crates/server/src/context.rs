@@ -1,6 +1,6 @@
 //! What a handler has besides its request.
 
-use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc, time::Duration};
 
 use kakehi_channel::{Error, Json, Status};
 use tokio::time::Instant;
@@ -186,14 +186,18 @@ impl<F: Default> Context<F> {
         message: &str,
         content: Option<&T>,
     ) -> Result<(), Error> {
-        poll_fn(|cx| match self.outbox.poll_room(self.serial, cx) {
-            Poll::Ready(()) => {
+        let sent = poll_fn(|cx| {
+            self.outbox.poll_room(self.serial, cx).map(|wanted| {
                 let status = Status::Processing;
-                Poll::Ready(self.outbox.push::<F, T>(self.serial, status, message, content))
-            }
-            Poll::Pending => Poll::Pending,
-        })
-        .await
+                wanted.then(|| self.outbox.push::<F, T>(self.serial, status, message, content))
+            })
+        });
+        if let Some(sent) = sent.await {
+            return sent;
+        }
+        // Nobody holds up a handler that speaks to nobody: it is not to hold up others.
+        tokio::task::coop::consume_budget().await;
+        Ok(())
     }
 }
 

@@ -87,11 +87,14 @@ impl Outbox {
         state.serial
     }
 
-    /// Ready when there is room for one more message, or nobody to send it to.
-    pub(crate) fn poll_room(&self, serial: u64, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when there is room for one more message; with `false` when nobody wants it.
+    pub(crate) fn poll_room(&self, serial: u64, cx: &mut Context<'_>) -> Poll<bool> {
         let state = &mut *self.lock();
-        if !state.takes(serial) || state.frames.len() < state.mark {
-            return Poll::Ready(());
+        if !state.takes(serial) {
+            return Poll::Ready(false);
+        }
+        if state.frames.len() < state.mark {
+            return Poll::Ready(true);
         }
         if !state.senders.iter().any(|sender| sender.will_wake(cx.waker())) {
             state.senders.push(cx.waker().clone());
