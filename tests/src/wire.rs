@@ -21,7 +21,7 @@ use prost::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How many cases a property is tried on.
-pub const CASES: u32 = 1_000;
+pub const CASES: u32 = if cfg!(miri) { 16 } else { 1_000 };
 
 /// Runs `test` on [`CASES`] values of `strategy`.
 ///

@@ -73,6 +73,8 @@ mod exchange;
 mod home;
 mod kind;
 mod link;
+#[cfg(all(test, shuttle))]
+mod model;
 mod open;
 mod outcome;
 mod pipeline;
@@ -80,6 +82,7 @@ mod pool;
 mod request;
 mod responses;
 mod stats;
+mod sync;
 mod verdict;
 
 /// The `client` binary. It is part of the library for those who fuzz it, and of no API.

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     fmt, mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     connect::Connector,
     open::{Opening, Order},
     stats::{Counters, Stats},
+    sync::{Mutex, MutexGuard},
 };
 
 /// How long a connection is trusted after it was given back, without asking the system whether

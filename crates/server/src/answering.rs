@@ -208,7 +208,9 @@ where
             Stop::ShuttingDown => self.server.limits.cleanup_time.min(LAST_WORDS),
             Stop::ClientLeft | Stop::Deadline => self.server.limits.cleanup_time,
         };
-        clocks.cleanup_until = now.checked_add(cleanup);
+        // The end of the server does not prolong what has begun.
+        let until = [clocks.cleanup_until, now.checked_add(cleanup)];
+        clocks.cleanup_until = until.into_iter().flatten().min();
         if why == Stop::ShuttingDown {
             clocks.stopped = Some(why);
         }

@@ -3,16 +3,18 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use kakehi_channel::Status;
 use tokio::sync::Notify;
 
-use crate::{Limits, outbox::Outbox, stats::Stats};
+use crate::{
+    Limits,
+    outbox::Outbox,
+    stats::Stats,
+    sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Hub {

@@ -67,11 +67,14 @@ mod handler;
 mod hub;
 mod limits;
 mod listener;
+#[cfg(all(test, shuttle))]
+mod model;
 mod outbox;
 mod peer;
 mod serve;
 mod socket;
 mod stats;
+mod sync;
 mod wire;
 
 /// The `server` binary. It is part of the library for those who fuzz it, and of no API.

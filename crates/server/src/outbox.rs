@@ -3,14 +3,17 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::PoisonError,
     task::{Context, Poll, Waker},
 };
 
 use kakehi_channel::{Buffer, Error, Refusal, Response, Status, VERSION};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Content, Limits, Peer};
+use crate::{
+    Content, Limits, Peer,
+    sync::{Mutex, MutexGuard},
+};
 
 /// What makes the first burst after a wait full, in bytes: the client has the first messages
 /// early and works while more are made.

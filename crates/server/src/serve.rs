@@ -226,7 +226,7 @@ where
 }
 
 /// Waits until `done` holds, looking again whenever something has ended.
-async fn until(hub: &Hub, done: impl Fn(&Hub) -> bool) {
+pub(crate) async fn until(hub: &Hub, done: impl Fn(&Hub) -> bool) {
     while !done(hub) {
         hub.ended.notified().await;
     }

@@ -31,12 +31,14 @@ pub(crate) fn check(state: &mut State, reader: usize) -> Result<(), String> {
 /// Who brings the unfinished requests of all over the limit is read from no more.
 fn unfinished(state: &mut State, reader: usize) -> Result<(), String> {
     let limit = state.court.limits.unfinished_bytes;
-    let request_time = state.court.limits.request_time;
+    let (request_bytes, request_time) =
+        (state.court.limits.request_bytes, state.court.limits.request_time);
     // What is given up is forgotten before its client has read why.
     let counts = |link: &Link| {
         let referee = &link.referee;
         let is_given_up = referee.is_over
             || referee.over_since.is_some()
+            || referee.unfinished.len() >= request_bytes
             || referee.unfinished_since.elapsed() >= request_time;
         link.is_served && !is_given_up && referee.asked.is_empty()
     };
