@@ -95,6 +95,10 @@ impl Latencies {
     }
 
     /// How long one took on average; zero if there was none.
+    ///
+    /// ```
+    /// assert!(kakehi_client::Latencies::default().mean().is_zero());
+    /// ```
     #[must_use]
     pub fn mean(&self) -> Duration {
         let nanos = self.total.as_nanos().checked_div(self.count().into()).unwrap_or_default();

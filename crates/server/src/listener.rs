@@ -77,6 +77,18 @@ pub trait Listener: Send + Sync + 'static {
 
     /// Whether the peer has closed the connection, rather than only its sending side. By default
     /// that is not known: who half-closes counts as there, until a write fails.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// use kakehi_server::{Listener, Socket};
+    ///
+    /// let (ours, theirs) = tokio::net::UnixStream::pair()?;
+    /// assert!(!Socket::has_left(&ours));
+    /// drop(theirs);
+    /// ours.readable().await?;
+    /// assert!(Socket::has_left(&ours));
+    /// # Ok(()) }
+    /// ```
     fn has_left(stream: &Self::Stream) -> bool {
         let _ = stream;
         false
@@ -86,6 +98,15 @@ pub trait Listener: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the stream says; [`io::ErrorKind::WouldBlock`] if it takes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// use kakehi_server::{Listener, Socket};
+    ///
+    /// let (mut ours, _theirs) = tokio::net::UnixStream::pair()?;
+    /// assert_eq!(Socket::try_write(&mut ours, b"busy")?, 4);
+    /// # Ok(()) }
+    /// ```
     fn try_write(stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize> {
         match Pin::new(stream).poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
             Poll::Ready(written) => written,

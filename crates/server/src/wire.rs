@@ -64,6 +64,14 @@ pub trait Wire<C>:
     Decode<Request<C>> + for<'a> Encode<Response<&'a (), &'a str>> + Default + Send + 'static
 {
     /// The id of a message that is not a request, if it has one: its refusal carries it.
+    ///
+    /// ```
+    /// use kakehi_channel::Json;
+    /// use kakehi_server::Wire;
+    ///
+    /// let of_a_later_version = br#"{"id":"ID-1","version":7}"#;
+    /// assert_eq!(<Json as Wire<u8>>::id_of(of_a_later_version).as_deref(), Some("ID-1"));
+    /// ```
     #[must_use]
     fn id_of(payload: &[u8]) -> Option<String> {
         let _ = payload;

@@ -11,6 +11,7 @@ mod callers;
 mod checking;
 mod ends;
 mod kills;
+mod logging;
 mod output;
 mod reloading;
 mod signals;
