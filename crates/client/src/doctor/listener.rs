@@ -93,3 +93,37 @@ fn unconnected(path: &Path, error: &io::Error) -> Finding {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the system says, where it cannot be made to say it.
+    #[test]
+    fn each_error_of_connecting_is_a_finding_with_a_remedy() {
+        for (error, found, words) in [
+            (Errno::CONNREFUSED, Problem::NotRunning, "nobody listens on"),
+            (Errno::AGAIN, Problem::Busy, "is full"),
+            (Errno::NOENT, Problem::NotRunning, "any more"),
+            (Errno::PROTOTYPE, Problem::Protocol, "is not one for streams"),
+            (Errno::ACCESS, Problem::Permission, "does not let this process connect"),
+            (Errno::PERM, Problem::Permission, "does not let this process connect"),
+            (Errno::NOMEM, Problem::System, "cannot connect to"),
+        ] {
+            let finding = unconnected(Path::new("/run/app.sock"), &error.into());
+            assert_eq!((finding.check, finding.problem), (Check::Listener, Some(found)));
+            assert!(finding.what.contains(words), "{finding}");
+            assert!(finding.what.contains("/run/app.sock"), "{finding}");
+            let [why, remedy] = [finding.why, finding.remedy].map(Option::unwrap_or_default);
+            assert!(!why.is_empty() && !remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_process_of_another_container_is_called_so() {
+        let listener = Listener { uid: 0, pid: None };
+        assert_eq!(listener.to_string(), "a process of another container of root (uid 0)");
+        let gone = Listener { uid: 0, pid: Some(i32::MAX) };
+        assert_eq!(gone.to_string(), format!("pid {} of root (uid 0)", i32::MAX));
+    }
+}

@@ -174,3 +174,20 @@ fn however_hostile_its_parts_are_a_failure_is_three_lines_or_one_of_json() {
         line.starts_with(r#"{"status":"ERROR","error":"usage","outcome":"not_sent","message":"#)
     );
 }
+
+#[test]
+fn what_is_not_of_the_library_has_its_word_and_its_outcome_too() {
+    use Outcome::{NotSent, Unknown};
+    let error = || io::Error::other("no more threads");
+    for (failure, code, word, outcome) in [
+        (Failure::system(&error()), exit::SYSTEM, "system", NotSent),
+        (Failure::output(&error()), exit::OUTPUT, "output", Unknown),
+        (Failure::unanswered(), exit::PROTOCOL, "protocol", Unknown),
+        (Failure::usage("a", "b", "c"), exit::USAGE, "usage", NotSent),
+        (Failure::interrupted(exit::INTERRUPTED, "b"), exit::INTERRUPTED, "interrupted", Unknown),
+        (Failure::interrupted(exit::TERMINATED, "b"), exit::TERMINATED, "terminated", Unknown),
+    ] {
+        assert_eq!((failure.code, failure.word, failure.outcome), (code, word, outcome));
+        assert_eq!(failure.text("error:").lines().count(), 3, "{failure:?}");
+    }
+}

@@ -179,3 +179,96 @@ impl fmt::Display for SshError {
 }
 
 impl Error for SshError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of an ssh that has ended with the wait status `raw`, and said `said`.
+    fn of(raw: i32, was_established: bool, said: &str) -> Option<(u8, String, String)> {
+        let host: SshHost = "ssh://hana@host:2222".parse().unwrap();
+        let (client, status) = (OsStr::new("client"), ExitStatus::from_raw(raw));
+        let said = said.as_bytes();
+        let error = SshError::of(End { host: &host, client, was_established, status, said })?;
+        assert!(!error.remedy.is_empty());
+        Some((error.code, error.what, error.why))
+    }
+
+    #[test]
+    fn each_end_of_ssh_has_its_code_and_its_words() {
+        const LOST: &str = "the connection to hana@host is lost";
+        const EXIT: i32 = 256;
+        let words = r#"{"what":"nobody listens","why":"it ended","remedy":"start it"}"#;
+        for (raw, established, said, code, what, why) in [
+            (15, false, "", exit::NOT_RUNNING, LOST, "ssh was ended by signal 15"),
+            (255 * EXIT, true, "ssh: reset.\n", exit::NOT_RUNNING, LOST, "reset"),
+            (
+                255 * EXIT,
+                false,
+                "Warning: x\r\nhana@host: Permission denied (publickey).\r\n",
+                exit::PERMISSION,
+                "cannot log in to hana@host",
+                "Permission denied (publickey)",
+            ),
+            (
+                255 * EXIT,
+                false,
+                "",
+                exit::NOT_RUNNING,
+                "cannot connect to hana@host by ssh",
+                "ssh does not say",
+            ),
+            (
+                127 * EXIT,
+                false,
+                "sh: client: not found",
+                exit::NOT_RUNNING,
+                "Kakehi's client is not there on hana@host, by the name of `client`",
+                "sh: client: not found",
+            ),
+            (
+                126 * EXIT,
+                false,
+                "sh: client: denied",
+                exit::NOT_RUNNING,
+                "Kakehi's client cannot be run on hana@host, by the name of `client`",
+                "sh: client: denied",
+            ),
+            (69 * EXIT, false, words, 69, "on hana@host, nobody listens", "it ended"),
+            (
+                3 * EXIT,
+                false,
+                "nonsense",
+                exit::NOT_RUNNING,
+                "the client on hana@host ended with code 3",
+                "nonsense",
+            ),
+        ] {
+            let expected = (code, what.to_owned(), why.to_owned());
+            assert_eq!(of(raw, established, said), Some(expected), "{raw} {said}");
+        }
+        assert_eq!(of(0, true, "whatever"), None);
+    }
+
+    #[test]
+    fn each_code_has_its_word() {
+        for (code, word) in [
+            (exit::USAGE, "usage"),
+            (exit::BUSY, "busy"),
+            (exit::PROTOCOL, "protocol"),
+            (exit::PERMISSION, "permission"),
+            (exit::TIMEOUT, "timeout"),
+            (exit::INTERRUPTED, "interrupted"),
+            (exit::TERMINATED, "terminated"),
+            (exit::NOT_RUNNING, "not_running"),
+        ] {
+            let error = SshError::new(code, "a", "b", "c");
+            assert_eq!(error.to_string(), "a: b; c");
+            let failure = Failure::from(error);
+            assert_eq!(
+                (failure.code, failure.word, failure.outcome.name()),
+                (code, word, "not_sent")
+            );
+        }
+    }
+}
