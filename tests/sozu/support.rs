@@ -177,6 +177,7 @@ fn spawn(binary: &Path, folder: &Path) -> Child {
         .arg("-c")
         .arg(folder.join("config.toml"))
         .arg("start")
+        .current_dir(folder)
         .process_group(0)
         .stdin(Stdio::null())
         .stderr(log.try_clone().unwrap())
@@ -192,6 +193,7 @@ pub(crate) fn command_line(binary: &Path, config: &Path, arguments: &[&str]) -> 
         .arg(config)
         .args(["--timeout", "20000"])
         .args(arguments)
+        .current_dir(config.parent().unwrap())
         .output()
         .unwrap()
 }
