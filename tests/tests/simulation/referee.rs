@@ -203,7 +203,9 @@ fn asked(frame: &[u8], max: usize) -> Asked {
         let token = request.command.map(|command| command.token);
         return Asked::Request { id: request.id, token };
     }
-    let id = serde_json::from_slice(payload).map(|Id { id }| id);
+    // An array has no id, though serde would find one in it.
+    let is_object = payload.trim_ascii_start().starts_with(b"{");
+    let id = serde_json::from_slice(payload).ok().filter(|_| is_object).map(|Id { id }| id);
     Asked::Malformed { id: id.unwrap_or_default() }
 }
 
