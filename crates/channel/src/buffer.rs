@@ -2,7 +2,13 @@
 
 use std::{fmt, io};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+
+use crate::spare;
+
+/// From what capacity on memory grows in place, where the allocator can, in bytes. The standard
+/// library makes less than this more than twice as large.
+const IN_PLACE: usize = 1024;
 
 /// Bytes that wait between a socket and a message.
 ///
@@ -31,7 +37,7 @@ use bytes::{Bytes, BytesMut};
 /// ```
 pub struct Buffer {
     /// Initialized at least up to `end`; its length beyond `end` means nothing.
-    memory: Vec<u8>,
+    memory: BytesMut,
     position: usize,
     end: usize,
     initial: usize,
@@ -48,7 +54,7 @@ impl Buffer {
     /// ```
     #[must_use]
     pub fn new(initial: usize, max: usize) -> Self {
-        Self { memory: Vec::new(), position: 0, end: 0, initial: initial.min(max), max }
+        Self { memory: BytesMut::new(), position: 0, end: 0, initial: initial.min(max), max }
     }
 
     /// A buffer of exactly `size` bytes, allocated at once, that neither grows nor shrinks.
@@ -72,6 +78,7 @@ impl Buffer {
     /// assert_eq!(buffer.data(), b"data");
     /// ```
     #[must_use]
+    #[inline]
     #[expect(clippy::indexing_slicing, reason = "position ≤ end ≤ memory.len() always holds")]
     pub fn data(&self) -> &[u8] {
         &self.memory[self.position..self.end]
@@ -123,6 +130,7 @@ impl Buffer {
     /// buffer.consume(2);
     /// assert_eq!(buffer.data(), b"tail");
     /// ```
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         let len = self.len();
         assert!(count <= len, "consumed {count} bytes of {len}");
@@ -181,7 +189,14 @@ impl Buffer {
         }
         let target = capacity.saturating_mul(2).max(self.initial).max(1).min(self.max);
         self.memory.truncate(self.end);
-        self.memory.reserve_exact(target - self.end);
+        if target == 2 * capacity && capacity >= IN_PLACE {
+            // A large frame is not copied each time.
+            self.memory.reserve(target - self.end);
+        } else {
+            let mut memory = BytesMut::with_capacity(target);
+            memory.extend_from_slice(&self.memory);
+            self.memory = memory;
+        }
         true
     }
 
@@ -200,8 +215,9 @@ impl Buffer {
     pub fn shrink(&mut self) {
         if self.is_empty() {
             self.reset();
-            self.memory.clear();
-            self.memory.shrink_to(self.initial);
+            if self.capacity() > self.initial {
+                self.memory = BytesMut::with_capacity(self.initial);
+            }
         }
     }
 
@@ -221,7 +237,7 @@ impl Buffer {
     /// ```
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        if bytes.len() > self.memory.capacity() - self.end {
+        if bytes.len() > self.capacity() - self.end {
             self.make_room(bytes.len())?;
         }
         self.memory.truncate(self.end);
@@ -249,6 +265,7 @@ impl Buffer {
     /// assert_eq!(kakehi_channel::Buffer::fixed(4).len(), 0);
     /// ```
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.end - self.position
     }
@@ -259,6 +276,7 @@ impl Buffer {
     /// assert!(kakehi_channel::Buffer::fixed(4).is_empty());
     /// ```
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.position == self.end
     }
@@ -269,6 +287,7 @@ impl Buffer {
     /// assert_eq!(kakehi_channel::Buffer::fixed(4).capacity(), 4);
     /// ```
     #[must_use]
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.memory.capacity()
     }
@@ -298,12 +317,12 @@ impl Buffer {
         Ok(())
     }
 
-    /// Appends exactly `count` bytes that `write` adds to the vector's end.
+    /// Appends exactly `count` bytes that `write` adds to the memory's end.
     #[cfg(feature = "sozu")]
     pub(crate) fn put_with(
         &mut self,
         count: usize,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl FnOnce(&mut BytesMut),
     ) -> Result<(), Full> {
         self.make_room(count)?;
         self.memory.truncate(self.end);
@@ -315,7 +334,7 @@ impl Buffer {
     /// Takes what `source` holds as data, by exchange of memory where there is no data yet.
     pub(crate) fn take_from(&mut self, source: &mut BytesMut) -> Result<(), Full> {
         if self.is_empty() && source.capacity() <= self.max {
-            self.memory = Vec::from(std::mem::take(source));
+            self.memory = std::mem::take(source);
             self.position = 0;
             self.end = self.memory.len();
             return Ok(());
@@ -330,7 +349,7 @@ impl Buffer {
         if target.is_empty() {
             self.shift();
             self.memory.truncate(self.end);
-            *target = BytesMut::from(Bytes::from(std::mem::take(&mut self.memory)));
+            *target = std::mem::take(&mut self.memory);
         } else {
             target.extend_from_slice(self.data());
         }
@@ -340,7 +359,7 @@ impl Buffer {
     /// Forgets all data and gives the memory back: the next byte takes memory anew.
     pub(crate) fn release(&mut self) {
         self.reset();
-        self.memory = Vec::new();
+        spare::put(std::mem::take(&mut self.memory));
     }
 }
 

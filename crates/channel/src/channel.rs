@@ -13,13 +13,17 @@ use futures::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use rustix::net::RecvFlags;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{UnixStream, unix::UCred},
 };
 use tokio_util::codec::Framed;
 
-use crate::{Buffer, Decode, Encode, Error, Format, Json, Limits, codec::Codec};
+use crate::{
+    Buffer, Decode, Encode, Error, Format, Json, Limits, TryRead, codec::Codec, line::Line,
+    polling::Poller,
+};
 
 /// Sends `Tx`, receives `Rx`, in format `F` over the byte stream `S`.
 ///
@@ -54,7 +58,7 @@ use crate::{Buffer, Decode, Encode, Error, Format, Json, Limits, codec::Codec};
 /// A message is staged as a whole frame or not at all: one that cannot be encoded, or is over the
 /// limit, leaves nothing on the wire, and the channel goes on.
 pub struct Channel<Tx, Rx, F = Json, S = UnixStream> {
-    pub(crate) framed: Framed<S, Codec<F, Rx>>,
+    pub(crate) framed: Framed<Line<S>, Codec<F, Rx>>,
     /// The stream has ended; nothing is read any more.
     pub(crate) over: bool,
     sent: PhantomData<fn(Tx)>,
@@ -127,6 +131,68 @@ impl<Tx, Rx, F> Channel<Tx, Rx, F> {
     }
 }
 
+/// Polling on for a moment instead of sleeping at once: see
+/// [`expect_soon`](Channel::expect_soon).
+impl<Tx, Rx, F> Channel<Tx, Rx, F> {
+    /// Lets it poll for up to `patience` for a message that is expected soon; zero is never, which
+    /// is the default. [`BUSY_POLL`](crate::BUSY_POLL) is what a client and a server take.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// use kakehi_channel::{BUSY_POLL, Channel};
+    ///
+    /// let (left, mut right) = Channel::<u8, u8>::pair()?;
+    /// let mut left = left.busy_poll(BUSY_POLL);
+    /// left.send(7).await?;
+    /// left.expect_soon();
+    /// let answer = tokio::join!(left.next(), async {
+    ///     right.next().await.expect("a number")?;
+    ///     right.send(8).await
+    /// });
+    /// assert_eq!(answer.0.expect("an answer")?, 8);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn busy_poll(self, patience: Duration) -> Self {
+        self.busy_poll_by(patience, |stream, bytes| {
+            Ok(rustix::net::recv(stream, bytes, RecvFlags::DONTWAIT)?.1)
+        })
+    }
+}
+
+impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
+    /// The same for any byte stream that can be read without waiting.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// use kakehi_channel::{BUSY_POLL, Channel};
+    ///
+    /// let (left, _right) = Channel::<u8, u8>::pair()?;
+    /// let left = left.busy_poll_by(BUSY_POLL, |stream, bytes| stream.try_read(bytes));
+    /// # drop(left);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn busy_poll_by(mut self, patience: Duration, try_read: TryRead<S>) -> Self {
+        self.framed.get_mut().poller =
+            (!patience.is_zero()).then(|| Poller::new(patience, try_read));
+        self
+    }
+
+    /// Says that the next message may come at once: that the peer was asked, or was answered and
+    /// may ask again. Receiving it, the channel then polls for a moment before it sleeps, and
+    /// gives other tasks their turn every few µs.
+    ///
+    /// It polls only where that pays: not before a message has come soon, ever more rarely if none
+    /// does, at once no more when other tasks have work; and only on so many connections of a
+    /// process at once as half of its cores, so that with one core it never does.
+    pub fn expect_soon(&mut self) {
+        if let Some(poller) = &mut self.framed.get_mut().poller {
+            poller.expect();
+        }
+    }
+}
+
 impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, S> {
     /// A channel over any byte stream, with [`Limits::DEFAULT`] in both directions.
     ///
@@ -159,7 +225,7 @@ impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, 
     /// ```
     pub fn with_limits(stream: S, incoming: Limits, outgoing: Limits) -> Self {
         let codec = Codec::new(F::default(), incoming, outgoing);
-        let framed = Framed::with_capacity(stream, codec, 0);
+        let framed = Framed::with_capacity(Line { stream, poller: None }, codec, 0);
         Self { framed, over: false, sent: PhantomData }
     }
 }
@@ -441,7 +507,7 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     /// ```
     #[must_use]
     pub fn get_ref(&self) -> &S {
-        self.framed.get_ref()
+        &self.framed.get_ref().stream
     }
 
     /// Gives the byte stream back. What was read and not yet decoded, or staged and not yet
@@ -456,7 +522,7 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     /// ```
     #[must_use]
     pub fn into_inner(self) -> S {
-        self.framed.into_inner()
+        self.framed.into_inner().stream
     }
 }
 

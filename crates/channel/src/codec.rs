@@ -10,6 +10,9 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::{Buffer, Decode, Encode, Error, Limits, encode_frame};
 
+/// What most messages fit into, in bytes: what an allocator gives at next to no cost.
+const SMALL: usize = 1024;
+
 /// The codec inside of a channel: `Framed` owns the IO, this owns the frames.
 ///
 /// Incoming bytes change hands between `Framed`'s read buffer and `incoming` without being
@@ -29,10 +32,15 @@ impl<F, Rx> Codec<F, Rx> {
         Self {
             format,
             incoming: Buffer::new(incoming.initial, incoming.max),
-            outgoing: Buffer::new(outgoing.initial, outgoing.max),
+            outgoing: Buffer::new(outgoing.initial.min(SMALL), outgoing.max),
             received_bytes: 0,
             received: PhantomData,
         }
+    }
+
+    /// The largest frame that is received, in bytes.
+    pub(crate) fn max_incoming(&self) -> usize {
+        self.incoming.max()
     }
 
     /// Whether all that was read has been decoded.
@@ -80,6 +88,7 @@ impl<Rx, F: Decode<Rx>> Decoder for Codec<F, Rx> {
     type Item = Result<Rx, Error>;
     type Error = Error;
 
+    #[inline]
     fn decode(&mut self, source: &mut BytesMut) -> Result<Option<Self::Item>, Error> {
         if !source.is_empty() {
             self.incoming.take_from(source)?;
@@ -113,6 +122,7 @@ impl<Rx, F: Decode<Rx>> Decoder for Codec<F, Rx> {
 impl<M: ?Sized, F: Encode<M>, Rx> Encoder<&M> for Codec<F, Rx> {
     type Error = Error;
 
+    #[inline]
     fn encode(&mut self, message: &M, target: &mut BytesMut) -> Result<(), Error> {
         let max = self.outgoing.max();
         // Empty but for what a message left whose encoding panicked.

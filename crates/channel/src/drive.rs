@@ -1,6 +1,7 @@
 //! How a channel is driven: its `Stream` and its `Sink`.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -9,14 +10,18 @@ use bytes::BytesMut;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream::FusedStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Channel, Decode, Encode, Error};
+use crate::{Channel, Decode, Encode, Error, spare};
 
 /// What is gathered before a feed writes, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
+/// What is moved for a large read to follow it, in bytes; more than that is read on in place.
+const SMALL: usize = 4 * 1024;
+
 impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Stream for Channel<Tx, Rx, F, S> {
     type Item = Result<Rx, Error>;
 
+    #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if this.over {
@@ -24,10 +29,7 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Stream for Channel<Tx, Rx, F, 
         }
         let item = match this.poll_framed(cx) {
             Poll::Pending => {
-                // Nobody knows for how long: waiting holds no memory but an unfinished frame's.
-                if this.framed.read_buffer().is_empty() {
-                    *this.framed.read_buffer_mut() = BytesMut::new();
-                }
+                this.settle();
                 return Poll::Pending;
             }
             Poll::Ready(item) => item,
@@ -47,16 +49,37 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Stream for Channel<Tx, Rx, F, 
 }
 
 impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
+    #[inline]
     fn poll_framed(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Result<Rx, Error>, Error>>> {
-        if self.framed.read_buffer().capacity() == 0 && self.framed.codec().is_drained() {
+        let unread = self.framed.read_buffer().len();
+        if self.framed.codec().is_drained() && unread < SMALL {
             // Without this, `Framed` would read 8 bytes at first.
-            let size = self.framed.codec().initial_incoming();
-            *self.framed.read_buffer_mut() = BytesMut::with_capacity(size);
+            if self.framed.codec().max_incoming() >= spare::SIZE {
+                let mut memory = spare::take();
+                memory.extend_from_slice(self.framed.read_buffer());
+                *self.framed.read_buffer_mut() = memory;
+            } else if unread == 0 {
+                let size = self.framed.codec().initial_incoming();
+                *self.framed.read_buffer_mut() = BytesMut::with_capacity(size);
+            }
         }
         self.framed.poll_next_unpin(cx)
+    }
+
+    /// Nobody knows for how long it will wait: that holds no memory but an unfinished frame's, at
+    /// most twice what has come of it.
+    fn settle(&mut self) {
+        let buffer = self.framed.read_buffer_mut();
+        if buffer.is_empty() {
+            spare::put(mem::take(buffer));
+        } else if buffer.capacity() == spare::SIZE && buffer.len() < spare::SIZE / 2 {
+            let mut memory = BytesMut::with_capacity(2 * buffer.len());
+            memory.extend_from_slice(buffer);
+            spare::put(mem::replace(buffer, memory));
+        }
     }
 }
 

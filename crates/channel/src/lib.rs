@@ -58,8 +58,11 @@ mod drive;
 mod error;
 mod format;
 mod limits;
+mod line;
 mod message;
 mod path;
+mod polling;
+mod spare;
 
 pub use buffer::{Buffer, Full};
 pub use channel::Channel;
@@ -70,3 +73,4 @@ pub use format::{Decode, Encode, Format, Frame, Json, encode_frame};
 pub use limits::Limits;
 pub use message::{Refusal, Reply, Request, Response, Status, VERSION};
 pub use path::{NoDefaultSocket, default_socket};
+pub use polling::{BUSY_POLL, TryRead};

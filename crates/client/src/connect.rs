@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::Limits;
+use kakehi_channel::{BUSY_POLL, Limits};
 use tokio::net::UnixStream;
 
 /// How a client tries again where no connection can be made now, but soon may be: the socket is
@@ -76,6 +76,7 @@ pub(crate) struct Connector {
     pub(crate) reconnect: Option<Reconnect>,
     pub(crate) incoming: Limits,
     pub(crate) outgoing: Limits,
+    pub(crate) busy_poll: Duration,
 }
 
 impl Connector {
@@ -86,6 +87,7 @@ impl Connector {
             reconnect: None,
             incoming: Limits::CLIENT,
             outgoing: Limits::DEFAULT,
+            busy_poll: BUSY_POLL,
         }
     }
 

@@ -59,7 +59,8 @@ impl Connection {
             })
             .and_then(|connected| connected.map_err(Kind::from))
             .map_err(|kind| Error::new(Outcome::NotSent, kind))?;
-        Ok(Self::new(Channel::with_limits(stream, connector.incoming, connector.outgoing)))
+        let channel = Channel::with_limits(stream, connector.incoming, connector.outgoing);
+        Ok(Self::new(channel.busy_poll(connector.busy_poll)))
     }
 }
 

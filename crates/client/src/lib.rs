@@ -103,7 +103,7 @@ pub use connect::Reconnect;
 pub use connection::Connection;
 pub use error::Error;
 pub use kakehi_channel::{
-    Channel, Limits, Refusal, Reply, Request, Response, Status, default_socket,
+    BUSY_POLL, Channel, Limits, Refusal, Reply, Request, Response, Status, default_socket,
 };
 pub use outcome::Outcome;
 pub use pipeline::Pipeline;

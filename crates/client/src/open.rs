@@ -121,5 +121,6 @@ fn wrap<Tx, Rx, F: Format + Default>(
     let connector = &pool.connector;
     debug!(path = %connector.path.display(), "connected");
     pool.counters.count_opened();
-    Link::new(Channel::with_limits(stream, connector.incoming, connector.outgoing))
+    let channel = Channel::with_limits(stream, connector.incoming, connector.outgoing);
+    Link::new(channel.busy_poll(connector.busy_poll))
 }

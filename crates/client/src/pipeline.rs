@@ -26,12 +26,15 @@ use crate::{
     link::Link,
 };
 
+/// How many requests may be under way: what is known of each takes memory.
+const WINDOW: usize = 1024;
+
 /// The outcomes of many requests on one connection, in the order of the requests: a [`Stream`]
 /// that ends after the last one.
 ///
 /// Each item is what awaiting that request alone would give: the final response, or an error with
 /// its outcome. Progress is not shown. Requests are taken from the iterator as they can be
-/// written: at most 1,024 are under way, and 64 KiB gathered. While the server does not read,
+/// written: at most 1,024 are under way ([`window`](Self::window)), and 64 KiB gathered. While the server does not read,
 /// what it answers is read: the two cannot wait for each other.
 ///
 /// The timeout is for each response, whichever request it belongs to; the deadline is for all of
@@ -56,6 +59,7 @@ use crate::{
 pub struct Pipeline<'c, I, Tx, Rx, F = Json, S = UnixStream> {
     messages: Fuse<I>,
     clocks: Clocks,
+    window: usize,
     /// Both clocks run from the first poll on.
     wait: Option<Wait>,
     /// The connection's own place, while it is here.
@@ -106,6 +110,7 @@ impl<'c, I: Iterator<Item = Tx>, Tx, Rx, F, S> Pipeline<'c, I, Tx, Rx, F, S> {
         Self {
             messages: messages.fuse(),
             clocks,
+            window: WINDOW,
             wait: None,
             slot,
             link: None,
@@ -114,6 +119,27 @@ impl<'c, I: Iterator<Item = Tx>, Tx, Rx, F, S> Pipeline<'c, I, Tx, Rx, F, S> {
             unwritable: None,
             broken: None,
         }
+    }
+
+    /// How many requests may be under way at once; 1,024. At least one. What is known of each
+    /// takes memory here, and the server answers them in order.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+    /// # let (_dir, path) = server();
+    /// use futures::StreamExt;
+    ///
+    /// let mut connection = kakehi_client::Connection::connect(path).await?;
+    /// let mut answers = connection.pipeline(0..1000).window(1);
+    /// while let Some(answer) = answers.next().await {
+    ///     answer?; // the next request was not yet sent
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn window(mut self, requests: usize) -> Self {
+        self.window = requests.max(1);
+        self
     }
 
     /// How long to wait for each response; zero or `None` is without limit.
@@ -173,9 +199,13 @@ where
                 return Poll::Ready(this.next_failure(broken).map(Err));
             }
             this.write(cx);
-            match this.under_way.pop_front() {
-                Some(UnderWay::Failed(error)) => return Poll::Ready(Some(Err(error))),
-                Some(staged) => this.under_way.push_front(staged),
+            match this.under_way.front() {
+                Some(UnderWay::Staged { .. }) => {}
+                Some(UnderWay::Failed(_)) => {
+                    if let Some(UnderWay::Failed(error)) = this.under_way.pop_front() {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
                 None => {
                     this.finish();
                     return Poll::Ready(None);

@@ -14,6 +14,7 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// Of a response to the request with the id `expected`, if its wire has ids.
+    #[inline]
     pub(crate) fn of<Rx: Reply>(reply: &Rx, expected: Option<&str>) -> Result<Self, Kind> {
         let status = reply.status();
         if let (Some(expected), Some(found)) = (expected, reply.id())

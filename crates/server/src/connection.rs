@@ -7,7 +7,9 @@ use std::{
 };
 
 use futures::{Sink, StreamExt};
-use kakehi_channel::{Channel, Error, Limits as Memory, Refusal, Request, Response, Status};
+use kakehi_channel::{
+    Channel, Error, Limits as Memory, Refusal, Request, Response, Status, TryRead,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -51,6 +53,8 @@ pub(crate) struct Connection<C, H, F, S> {
     unfinished: usize,
     /// The server closes: when its last words must be out.
     last_words_until: Option<Instant>,
+    /// How many requests came since nothing was left to be read.
+    burst: u32,
 }
 
 /// What came from a client.
@@ -75,16 +79,21 @@ where
 {
     pub(crate) fn new(
         stream: S,
-        has_left: fn(&S) -> bool,
+        (has_left, try_read): (fn(&S) -> bool, Option<TryRead<S>>),
         outbox: Arc<Outbox>,
         server: Arc<Server<C, H>>,
     ) -> Self {
         let incoming = Memory { max: server.limits.request_bytes, ..Memory::DEFAULT };
         let outgoing = Memory { max: server.limits.response_bytes, ..Memory::DEFAULT };
+        let channel = Channel::with_limits(stream, incoming, outgoing);
+        let channel = match try_read {
+            Some(try_read) => channel.busy_poll_by(server.busy_poll, try_read),
+            None => channel,
+        };
         Self {
             server,
             outbox,
-            channel: Channel::with_limits(stream, incoming, outgoing),
+            channel,
             has_left,
             early: None,
             read_closed: false,
@@ -95,6 +104,7 @@ where
             unfinished_since: None,
             unfinished: 0,
             last_words_until: None,
+            burst: 0,
         }
     }
 
@@ -133,13 +143,18 @@ where
             // Requests wait for who does not read.
             let has_room = !self.outbox.is_full();
             if has_room && let Poll::Ready(incoming) = self.poll_one(cx) {
-                self.unfinished_since = None;
                 return Poll::Ready(incoming);
             }
+            let sent = self.sent;
             match self.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End),
                 Poll::Ready(Ok(())) => self.outbox.rest(),
                 Poll::Pending => {}
+            }
+            // Who asks one thing at a time may ask the next at once.
+            if has_room && std::mem::take(&mut self.burst) == 1 && self.sent != sent {
+                self.channel.expect_soon();
+                continue;
             }
             if has_room || self.outbox.is_full() {
                 break has_room;
@@ -183,6 +198,10 @@ where
             self.stop_reading();
             let message = format!("over {limit} bytes of unfinished requests in the server");
             return Poll::Ready(Incoming::last(Refusal::Busy, message));
+        }
+        if polled.is_ready() {
+            self.unfinished_since = None;
+            self.burst = self.burst.saturating_add(1);
         }
         polled.map(|item| match item {
             Some(Ok(request)) => Incoming::Request(request),

@@ -7,6 +7,8 @@ use std::{
 };
 
 use futures::FutureExt;
+use kakehi_channel::TryRead;
+use rustix::net::RecvFlags;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, Ready},
     net::UnixStream,
@@ -61,6 +63,10 @@ use crate::{Peer, Socket};
 pub trait Listener: Send + Sync + 'static {
     /// One connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// How a stream is read without waiting, for a connection to poll for the next request before
+    /// it sleeps: see [`Serve::busy_poll`](crate::Serve::busy_poll). By default it cannot be.
+    const TRY_READ: Option<TryRead<Self::Stream>> = None;
 
     /// The next connection. It must be cancel safe.
     ///
@@ -117,6 +123,10 @@ pub trait Listener: Send + Sync + 'static {
 
 impl Listener for Socket {
     type Stream = UnixStream;
+
+    /// Past tokio, which would say "not ready" until it has asked the system the next time.
+    const TRY_READ: Option<TryRead<UnixStream>> =
+        Some(|stream, bytes| Ok(rustix::net::recv(stream, bytes, RecvFlags::DONTWAIT)?.1));
 
     async fn accept(&self) -> io::Result<UnixStream> {
         Self::accept(self).await

@@ -91,6 +91,7 @@ impl Outbox {
     }
 
     /// Ready when there is room for one more message; with `false` when nobody wants it.
+    #[inline]
     pub(crate) fn poll_room(&self, serial: u64, cx: &mut Context<'_>) -> Poll<bool> {
         let state = &mut *self.lock();
         if !state.takes(serial) {
@@ -106,6 +107,7 @@ impl Outbox {
     }
 
     /// Appends a response to the request `serial`. A final one closes it: nothing follows.
+    #[inline]
     pub(crate) fn push<F: Default, T: Content<F> + ?Sized>(
         &self,
         serial: u64,
@@ -243,6 +245,7 @@ impl State {
         self.open == Some(serial) && !self.deaf
     }
 
+    #[inline]
     fn append<F: Default, T: Content<F> + ?Sized>(
         &mut self,
         status: Status,

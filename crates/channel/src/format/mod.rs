@@ -143,6 +143,7 @@ pub trait Encode<T: ?Sized>: Format {
 ///
 /// # Errors
 /// When the message cannot be encoded, is over `max`, or does not fit into `out`.
+#[inline]
 pub fn encode_frame<F: Encode<T>, T: ?Sized>(
     format: &mut F,
     message: &T,

@@ -28,6 +28,7 @@ const HEADER: usize = size_of::<u64>();
 pub struct Sozu;
 
 impl Format for Sozu {
+    #[inline]
     fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
         let Some(header) = data.first_chunk() else { return Ok(None) };
         let declared = u64::from_le_bytes(*header);
@@ -43,12 +44,14 @@ impl Format for Sozu {
 }
 
 impl<T: Message + Default> Decode<T> for Sozu {
+    #[inline]
     fn decode(&mut self, payload: &[u8]) -> Result<T, Error> {
         T::decode(payload).map_err(Error::malformed)
     }
 }
 
 impl<T: Message> Encode<T> for Sozu {
+    #[inline]
     fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error> {
         let len = HEADER.saturating_add(message.encoded_len());
         out.put_with(len, |bytes| {

@@ -31,6 +31,7 @@ where
     ///
     /// With `own_clock`, it is waited for by the request's timeout; otherwise only the deadline
     /// counts, and the caller has another clock.
+    #[inline]
     pub(crate) fn poll_reply(
         &mut self,
         own_clock: bool,
@@ -81,6 +82,7 @@ where
     }
 
     /// Whether this is a response to this request, and whether it is the final one.
+    #[inline]
     fn judge(&mut self, reply: Rx) -> Result<Rx, Error<Rx>> {
         match Verdict::of(&reply, self.id()) {
             // However much comes, and however fast: the deadline holds.

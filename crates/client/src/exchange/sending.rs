@@ -30,6 +30,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     /// Ready once all of the request is written.
+    #[inline]
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<Rx>>> {
         loop {
             match &mut self.phase {
@@ -136,7 +137,8 @@ where
 
     fn read(&mut self, early: Option<Box<Rx>>) {
         let phase = mem::replace(&mut self.phase, Phase::Over);
-        if let Phase::Writing { link, .. } = phase {
+        if let Phase::Writing { mut link, .. } = phase {
+            link.channel.expect_soon();
             self.phase = Phase::Reading { link, early };
         }
         if self.again == 0 {

@@ -15,9 +15,6 @@ use crate::{
     verdict::Verdict,
 };
 
-/// How many requests may be under way: what is known of each takes memory.
-const WINDOW: usize = 1024;
-
 /// What is gathered before it is written, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
@@ -68,10 +65,10 @@ where
     /// Stages requests, many at a time: none before half of those under way are answered.
     fn gather(&mut self) {
         let (Some(link), Some(wait)) = (&mut self.link, &self.wait) else { return };
-        if self.under_way.len() > WINDOW / 2 {
+        if self.under_way.len() > self.window / 2 {
             return;
         }
-        while self.under_way.len() < WINDOW && link.channel.staged() < HIGH_WATER {
+        while self.under_way.len() < self.window && link.channel.staged() < HIGH_WATER {
             let Some(mut message) = self.messages.next() else { return };
             message.prepare(wait.remaining());
             let before = link.channel.staged();

@@ -1,9 +1,13 @@
 //! JSON ended by a NUL byte.
 
+mod text;
+mod write;
+
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::write::{Unwritten, Writer};
 use super::{Decode, Encode, Format, Frame};
-use crate::{Buffer, Error, buffer::Full};
+use crate::{Buffer, Error};
 
 const DELIMITER: u8 = 0;
 
@@ -26,10 +30,11 @@ pub struct Json {
     /// The length of the prefix that is known to hold no delimiter.
     scanned: usize,
     #[cfg(test)]
-    pub(super) looked_at: usize,
+    pub(in crate::format) looked_at: usize,
 }
 
 impl Format for Json {
+    #[inline]
     fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
         let within = data.get(..max).unwrap_or(data);
         let fresh = within.get(self.scanned..).unwrap_or_default();
@@ -54,6 +59,7 @@ impl Format for Json {
 }
 
 impl<T: DeserializeOwned> Decode<T> for Json {
+    #[inline]
     fn decode(&mut self, payload: &[u8]) -> Result<T, Error> {
         // Checking all of it at once is cheaper than string by string.
         let text = std::str::from_utf8(payload).map_err(Error::malformed)?;
@@ -62,20 +68,12 @@ impl<T: DeserializeOwned> Decode<T> for Json {
 }
 
 impl<T: Serialize + ?Sized> Encode<T> for Json {
+    #[inline]
     fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error> {
-        serde_json::to_writer(&mut *out, message).map_err(unencodable)?;
-        Ok(out.put(&[DELIMITER])?)
-    }
-}
-
-/// Tells a full buffer from a message that JSON cannot express.
-fn unencodable(error: serde_json::Error) -> Error {
-    if !error.is_io() {
-        return Error::unencodable(error);
-    }
-    let error = std::io::Error::from(error);
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Full>()) {
-        Some(full) => (*full).into(),
-        None => Error::unencodable(error),
+        match message.serialize(Writer(&mut *out)) {
+            Ok(()) => Ok(out.put(&[DELIMITER])?),
+            Err(Unwritten::Full(full)) => Err(full.into()),
+            Err(Unwritten::Json(error)) => Err(Error::unencodable(error)),
+        }
     }
 }

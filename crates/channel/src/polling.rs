@@ -1,0 +1,227 @@
+//! Polling on for a moment before going to sleep.
+//!
+//! An idle core takes 15 to 20 µs to wake up, twice a call: far longer than a small request takes.
+//! So who expects a message looks for it for a moment, past the runtime, and gives the other tasks
+//! their turn in between.
+
+use std::{
+    io, mem,
+    pin::pin,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Context,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{io::ReadBuf, task::yield_now};
+
+/// How long a client and a server poll for the next message, before they sleep, by default.
+///
+/// ```
+/// assert_eq!(kakehi_channel::BUSY_POLL.as_micros(), 50);
+/// ```
+pub const BUSY_POLL: Duration = Duration::from_micros(50);
+
+/// Reads what has come into the bytes, at once and past the runtime; how many they were. 0 is the
+/// end of the stream, [`io::ErrorKind::WouldBlock`] is that there is nothing.
+///
+/// ```
+/// use kakehi_channel::TryRead;
+/// use tokio::net::UnixStream;
+///
+/// let never: TryRead<UnixStream> = |_, _| Err(std::io::ErrorKind::WouldBlock.into());
+/// # let _ = never;
+/// ```
+pub type TryRead<S> = fn(&S, &mut [u8]) -> io::Result<usize>;
+
+/// How long a turn is: then others have theirs.
+const TURN: Duration = Duration::from_micros(4);
+/// Who comes back so many µs after giving up its turn has others beside it that have work.
+const CROWDED: u32 = 10;
+/// What is looked for at first, in bytes: mostly a message is small.
+const FIRST: usize = 1024;
+
+/// Decides when to poll, for one connection. It starts asleep, and polls while that pays: where
+/// messages come soon, and nobody else wants the core.
+///
+/// Small, since most connections are idle: times are in µs.
+pub(crate) struct Poller<S> {
+    try_read: TryRead<S>,
+    patience: u32,
+    /// Since when a message is expected.
+    since: Option<Instant>,
+    /// How long after that it gave up its turn; 0 if it did not.
+    away_since: u32,
+    lease: Option<Lease>,
+    /// Whether the last message came soon.
+    pays: bool,
+    /// For how many messages it sleeps, after polling in vain.
+    penalty: u8,
+    skip: u8,
+}
+
+/// How one turn of polling ended.
+pub(crate) enum Turn {
+    /// With bytes.
+    Read,
+    /// The task is woken once the others had their turn.
+    Later,
+    /// The stream itself is to be asked, and to be waited for.
+    Over,
+}
+
+impl<S> Poller<S> {
+    pub(crate) fn new(patience: Duration, try_read: TryRead<S>) -> Self {
+        Self {
+            try_read,
+            patience: micros(patience),
+            since: None,
+            away_since: 0,
+            lease: None,
+            pays: false,
+            penalty: 0,
+            skip: 0,
+        }
+    }
+
+    /// A message may come soon.
+    pub(crate) fn expect(&mut self) {
+        let now = Instant::now();
+        self.since = Some(now);
+        self.lease = None;
+        self.away_since = 0;
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else if self.pays {
+            self.lease = Lease::take(now, 2 * self.patience());
+        }
+    }
+
+    /// Looks for the message that is expected.
+    pub(crate) fn turn(
+        &mut self,
+        stream: &S,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Turn {
+        let (Some(since), Some(_)) = (self.since, &self.lease) else { return Turn::Over };
+        let start = Instant::now();
+        let is_crowded = match mem::take(&mut self.away_since) {
+            0 => false,
+            away_since => micros(start - since) - away_since >= CROWDED,
+        };
+        loop {
+            match self.read(stream, buffer) {
+                Ok(0) => {}
+                Ok(_) => {
+                    self.end(!is_crowded);
+                    return Turn::Read;
+                }
+                // The end, and what goes wrong, is the stream's to tell.
+                Err(_) => {
+                    self.lease = None;
+                    return Turn::Over;
+                }
+            }
+            let now = Instant::now();
+            if is_crowded || now - since >= self.patience() {
+                self.end(false);
+                self.since = Some(since);
+                return Turn::Over;
+            }
+            if now - start >= TURN {
+                self.away_since = micros(now - since);
+                // Once polled, it has the task woken after the others.
+                let _ = pin!(yield_now()).poll(cx);
+                return Turn::Later;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The stream itself had something: whether that came soon is worth knowing.
+    pub(crate) fn came(&mut self) {
+        if let Some(since) = self.since.take() {
+            // Being asleep takes its time too.
+            self.pays = since.elapsed() < 2 * self.patience();
+            self.lease = None;
+        }
+    }
+
+    /// Reads all that there is; 0 if there is nothing.
+    fn read(&self, stream: &S, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let mut all = 0;
+        loop {
+            let size = buffer.remaining().min(FIRST.max(4 * all));
+            if size == 0 {
+                return Ok(all);
+            }
+            match (self.try_read)(stream, buffer.initialize_unfilled_to(size)) {
+                Ok(0) if all == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    buffer.advance(read);
+                    all += read;
+                    if read < size {
+                        return Ok(all);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(all),
+                Err(_) if all > 0 => return Ok(all),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.into())
+    }
+
+    fn end(&mut self, paid: bool) {
+        self.since = None;
+        self.lease = None;
+        self.penalty = if paid { 0 } else { self.penalty.saturating_mul(2).saturating_add(1) };
+        self.skip = self.penalty;
+    }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// So many connections of a process may poll at once: half of the cores that it may use, and none
+/// if there is but one. A lease ends by itself, since a future may be left alone for ever.
+struct Lease(&'static AtomicU64);
+
+const MOST: usize = 16;
+static LEASES: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
+static START: LazyLock<(Instant, usize)> = LazyLock::new(|| {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (Instant::now(), cores / 2)
+});
+
+impl Lease {
+    fn take(now: Instant, time: Duration) -> Option<Self> {
+        let (start, count) = *START;
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(now.saturating_duration_since(start));
+        let end = now.saturating_add(nanos(time)).max(1);
+        LEASES.iter().take(count).find_map(|lease| {
+            let held_until = lease.load(Ordering::Relaxed);
+            let is_free = held_until == 0 || held_until < now;
+            let taken = is_free
+                && lease
+                    .compare_exchange(held_until, end, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok();
+            taken.then_some(Self(lease))
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
