@@ -1,4 +1,10 @@
-//! That what the channel writes as JSON is, byte by byte, what serde_json writes.
+//! That what the channel writes as JSON is, byte by byte, what `serde_json` writes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -130,7 +136,7 @@ fn keys_of_maps_are_texts_or_stand_for_one() {
     }
 }
 
-/// What serde_json's `RawValue` is to a serializer.
+/// What the `RawValue` of `serde_json` is to a serializer.
 #[derive(Serialize)]
 #[serde(rename = "$serde_json::private::RawValue")]
 struct Raw {

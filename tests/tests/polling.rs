@@ -1,5 +1,11 @@
 //! Polling before sleeping: when a channel looks for a message past the runtime, and when not.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper that fails is a test that fails"
+)]
+
 use std::{
     io,
     pin::Pin,

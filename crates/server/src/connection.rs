@@ -57,6 +57,10 @@ pub(crate) struct Connection<C, H, F, S> {
     burst: u32,
 }
 
+/// What a stream can tell past the runtime: whether the peer has closed both directions, and what
+/// has come.
+pub(crate) type PastTheRuntime<S> = (fn(&S) -> bool, Option<TryRead<S>>);
+
 /// What came from a client.
 pub(crate) enum Incoming<C> {
     Request(Request<C>),
@@ -79,7 +83,7 @@ where
 {
     pub(crate) fn new(
         stream: S,
-        (has_left, try_read): (fn(&S) -> bool, Option<TryRead<S>>),
+        (has_left, try_read): PastTheRuntime<S>,
         outbox: Arc<Outbox>,
         server: Arc<Server<C, H>>,
     ) -> Self {

@@ -5,7 +5,7 @@ use crate::{Buffer, buffer::Full};
 /// How many bytes are looked at together.
 const STEP: usize = 16;
 
-/// Writes `text` in quotes, as serde_json does.
+/// Writes `text` in quotes, as `serde_json` does.
 #[inline]
 pub(super) fn write(text: &str, out: &mut Buffer) -> Result<(), Full> {
     out.put(b"\"")?;
@@ -41,6 +41,7 @@ fn has_special(bytes: &[u8; STEP]) -> bool {
 }
 
 #[inline]
+#[expect(clippy::needless_bitwise_bool, reason = "a branch for each byte would cost more")]
 fn is_special(byte: u8) -> bool {
     (byte < b' ') | (byte == b'"') | (byte == b'\\')
 }

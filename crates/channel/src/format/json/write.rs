@@ -1,7 +1,7 @@
-//! JSON as serde_json writes it, straight into a [`Buffer`].
+//! JSON as `serde_json` writes it, straight into a [`Buffer`].
 //!
-//! serde_json looks at each byte of a text by itself, and most bytes of a message are text. Here
-//! they are looked at 16 at a time. All that is not text is still written by serde_json.
+//! `serde_json` looks at each byte of a text by itself, and most bytes of a message are text. Here
+//! they are looked at 16 at a time. All that is not text is still written by `serde_json`.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub(super) struct Inside<'b> {
 
 type Written = Result<(), Unwritten>;
 
-/// How the structures of serde_json begin that hold JSON as it stands: `RawValue`, and numbers of
+/// How the structures of `serde_json` begin that hold JSON as it stands: `RawValue`, and numbers of
 /// any precision. Both are features of it that somebody else may have switched on.
 const RAW: &str = "$serde_json::private::";
 
