@@ -34,18 +34,23 @@ fn unfinished(state: &mut State, reader: usize) -> Result<(), String> {
     let (request_bytes, request_time) =
         (state.court.limits.request_bytes, state.court.limits.request_time);
     // What is given up is forgotten before its client has read why.
-    let counts = |link: &Link| {
+    let is_held = |link: &Link| {
         let referee = &link.referee;
-        let is_given_up = referee.is_over
-            || referee.over_since.is_some()
+        let is_given_up = referee.over_since.is_some()
             || referee.unfinished.len() >= request_bytes
-            || referee.unfinished_since.elapsed() >= request_time;
-        link.is_served && !is_given_up && referee.asked.is_empty()
+            || referee.unfinished_since.elapsed() >= request_time
+            || link.is_read_to_its_end();
+        !is_given_up && referee.asked.is_empty()
     };
-    let of_others: usize = (state.links.iter().enumerate())
-        .filter(|(number, link)| *number != reader && counts(link))
-        .map(|(_, link)| link.referee.unfinished.len())
-        .sum();
+    // Held by the others: at least, and at most.
+    let (mut least, mut most) = (0, 0);
+    for (number, link) in state.links.iter().enumerate() {
+        if number != reader && link.is_served && !link.referee.is_over {
+            let bytes = link.referee.unfinished.len();
+            least += if is_held(link) { bytes } else { 0 };
+            most += bytes;
+        }
+    }
     let referee = &mut state.links[reader].referee;
     if let Some((since, true)) = referee.over_since
         && since < Instant::now()
@@ -54,9 +59,9 @@ fn unfinished(state: &mut State, reader: usize) -> Result<(), String> {
     }
     // The server looks at it when there is nothing more to read just now; and behind a request
     // that it has taken early, not before that one's turn.
-    let is_sure = referee.asked.is_empty();
-    let is_over = of_others + referee.unfinished.len() > limit;
-    referee.over_since = is_over.then(|| (Instant::now(), is_sure));
+    let own = referee.unfinished.len();
+    let is_sure = least + own > limit && referee.asked.is_empty();
+    referee.over_since = (most + own > limit).then(|| (Instant::now(), is_sure));
     Ok(())
 }
 
