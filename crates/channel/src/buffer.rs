@@ -10,6 +10,9 @@ use crate::spare;
 /// library makes less than this more than twice as large.
 const IN_PLACE: usize = 1024;
 
+/// From what size on bytes are put into memory that was not initialized before, in bytes.
+const LARGE: usize = 1024;
+
 /// Bytes that wait between a socket and a message.
 ///
 /// ```text
@@ -40,6 +43,8 @@ pub struct Buffer {
     memory: BytesMut,
     position: usize,
     end: usize,
+    /// How much behind `end` was asked for, to be written into.
+    space: usize,
     initial: usize,
     max: usize,
 }
@@ -54,7 +59,8 @@ impl Buffer {
     /// ```
     #[must_use]
     pub fn new(initial: usize, max: usize) -> Self {
-        Self { memory: BytesMut::new(), position: 0, end: 0, initial: initial.min(max), max }
+        let (memory, initial) = (BytesMut::new(), initial.min(max));
+        Self { memory, position: 0, end: 0, space: 0, initial, max }
     }
 
     /// A buffer of exactly `size` bytes, allocated at once, that neither grows nor shrinks.
@@ -98,6 +104,7 @@ impl Buffer {
     #[expect(clippy::indexing_slicing, reason = "end ≤ memory.len() always holds")]
     pub fn space(&mut self) -> &mut [u8] {
         self.memory.resize(self.capacity(), 0);
+        self.space = self.memory.len() - self.end;
         &mut self.memory[self.end..]
     }
 
@@ -114,9 +121,10 @@ impl Buffer {
     /// assert_eq!(buffer.data(), b"xxx");
     /// ```
     pub fn fill(&mut self, count: usize) {
-        let space = self.memory.len() - self.end;
+        let space = self.space;
         assert!(count <= space, "filled {count} bytes of a space of {space}");
         self.end += count;
+        self.space -= count;
     }
 
     /// Drops the first `count` bytes of the data. Costs nothing: no byte moves.
@@ -151,6 +159,7 @@ impl Buffer {
     /// ```
     pub fn truncate(&mut self, count: usize) {
         self.end -= self.len().saturating_sub(count);
+        self.space = 0;
     }
 
     /// Moves the data to the start of the memory, so that what was consumed becomes space.
@@ -168,7 +177,7 @@ impl Buffer {
         if self.position > 0 {
             self.memory.copy_within(self.position..self.end, 0);
             self.end -= self.position;
-            self.position = 0;
+            (self.position, self.space) = (0, 0);
         }
     }
 
@@ -187,6 +196,7 @@ impl Buffer {
         if capacity >= self.max {
             return false;
         }
+        self.space = 0;
         let target = capacity.saturating_mul(2).max(self.initial).max(1).min(self.max);
         self.memory.truncate(self.end);
         if target == 2 * capacity && capacity >= IN_PLACE {
@@ -237,12 +247,16 @@ impl Buffer {
     /// ```
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        if bytes.len() < LARGE {
+            return self.put_all([bytes]);
+        }
         if bytes.len() > self.capacity() - self.end {
             self.make_room(bytes.len())?;
         }
         self.memory.truncate(self.end);
         self.memory.extend_from_slice(bytes);
         self.end += bytes.len();
+        self.space = 0;
         Ok(())
     }
 
@@ -255,8 +269,7 @@ impl Buffer {
     /// assert!(buffer.is_empty());
     /// ```
     pub fn reset(&mut self) {
-        self.position = 0;
-        self.end = 0;
+        (self.position, self.end, self.space) = (0, 0, 0);
     }
 
     /// How many bytes of data there are.
@@ -306,6 +319,36 @@ impl Buffer {
         self.initial
     }
 
+    /// Appends small pieces, as one: all of them or none.
+    #[inline]
+    pub(crate) fn put_all<const N: usize>(&mut self, pieces: [&[u8]; N]) -> Result<(), Full> {
+        let count = pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
+        let mut space = match self.memory.get_mut(self.end..) {
+            Some(space) if count <= space.len() => space,
+            _ => self.open(count)?,
+        };
+        for piece in pieces {
+            let (to, rest) = space.split_at_mut(piece.len());
+            to.copy_from_slice(piece);
+            space = rest;
+        }
+        self.end += count;
+        self.space = 0;
+        Ok(())
+    }
+
+    /// Initialized space for `count` more bytes, and for some of those that will follow.
+    #[cold]
+    #[expect(clippy::indexing_slicing, reason = "end ≤ memory.len() always holds")]
+    fn open(&mut self, count: usize) -> Result<&mut [u8], Full> {
+        if count > self.capacity() - self.end {
+            self.make_room(count)?;
+        }
+        let len = self.end + count.max(LARGE);
+        self.memory.resize(len.min(self.capacity()), 0);
+        Ok(&mut self.memory[self.end..])
+    }
+
     /// Shifts, then grows, until `count` more bytes fit.
     fn make_room(&mut self, count: usize) -> Result<(), Full> {
         let wanted = self.len().saturating_add(count);
@@ -327,7 +370,7 @@ impl Buffer {
         self.make_room(count)?;
         self.memory.truncate(self.end);
         write(&mut self.memory);
-        self.end = self.memory.len();
+        (self.end, self.space) = (self.memory.len(), 0);
         Ok(())
     }
 
@@ -335,8 +378,7 @@ impl Buffer {
     pub(crate) fn take_from(&mut self, source: &mut BytesMut) -> Result<(), Full> {
         if self.is_empty() && source.capacity() <= self.max {
             self.memory = std::mem::take(source);
-            self.position = 0;
-            self.end = self.memory.len();
+            (self.position, self.end, self.space) = (0, self.memory.len(), 0);
             return Ok(());
         }
         self.put(source)?;

@@ -219,7 +219,7 @@ where
     }
 
     fn keep_alive(&self, serial: u64) -> bool {
-        self.outbox.push::<F, ()>(serial, Status::Processing, "", None).is_ok()
+        self.outbox.keep_alive::<F>(serial).is_ok()
     }
 
     /// Ends the open request in ERROR, unless it has its answer already.

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc, time::Duration};
 
-use kakehi_channel::{Error, Json, Status};
+use kakehi_channel::{Error, Json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -186,12 +186,7 @@ impl<F: Default> Context<F> {
         message: &str,
         content: Option<&T>,
     ) -> Result<(), Error> {
-        let sent = poll_fn(|cx| {
-            self.outbox.poll_room(self.serial, cx).map(|wanted| {
-                let status = Status::Processing;
-                wanted.then(|| self.outbox.push::<F, T>(self.serial, status, message, content))
-            })
-        });
+        let sent = poll_fn(|cx| self.outbox.poll_push::<F, T>(self.serial, message, content, cx));
         if let Some(sent) = sent.await {
             return sent;
         }

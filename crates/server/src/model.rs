@@ -47,8 +47,8 @@ fn what_is_sent_while_the_connection_goes_to_sleep_wakes_it() {
             let outbox = Arc::clone(&outbox);
             thread::spawn(move || {
                 for _ in 0..3 {
-                    block_on(poll_fn(|cx| outbox.poll_room(serial, cx)));
-                    outbox.push::<Json, ()>(serial, Status::Processing, "x", None).unwrap();
+                    let sent = poll_fn(|cx| outbox.poll_push::<Json, ()>(serial, "x", None, cx));
+                    block_on(sent).transpose().unwrap();
                 }
             })
         };
@@ -75,8 +75,8 @@ fn a_sender_that_waits_for_room_is_let_go_when_the_connection_is_gone() {
             let outbox = Arc::clone(&outbox);
             thread::spawn(move || {
                 for _ in 0..3 {
-                    block_on(poll_fn(|cx| outbox.poll_room(serial, cx)));
-                    outbox.push::<Json, ()>(serial, Status::Processing, "x", None).unwrap();
+                    let sent = poll_fn(|cx| outbox.poll_push::<Json, ()>(serial, "x", None, cx));
+                    block_on(sent).transpose().unwrap();
                 }
             })
         };

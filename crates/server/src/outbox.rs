@@ -90,15 +90,22 @@ impl Outbox {
         state.serial
     }
 
-    /// Ready when there is room for one more message; with `false` when nobody wants it.
+    /// Appends progress once there is room for one more message; ready with `None` when nobody
+    /// wants it.
     #[inline]
-    pub(crate) fn poll_room(&self, serial: u64, cx: &mut Context<'_>) -> Poll<bool> {
+    pub(crate) fn poll_push<F: Default, T: Content<F> + ?Sized>(
+        &self,
+        serial: u64,
+        message: &str,
+        content: Option<&T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(), Error>>> {
         let state = &mut *self.lock();
         if !state.takes(serial) {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         if state.frames.len() < state.mark {
-            return Poll::Ready(true);
+            return Poll::Ready(Some(state.push::<F, T>(message, content)));
         }
         if !state.senders.iter().any(|sender| sender.will_wake(cx.waker())) {
             state.senders.push(cx.waker().clone());
@@ -106,26 +113,13 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Appends a response to the request `serial`. A final one closes it: nothing follows.
-    #[inline]
-    pub(crate) fn push<F: Default, T: Content<F> + ?Sized>(
-        &self,
-        serial: u64,
-        status: Status,
-        message: &str,
-        content: Option<&T>,
-    ) -> Result<(), Error> {
+    /// Tells the client that the request `serial` is still worked on, whether there is room or not.
+    pub(crate) fn keep_alive<F: Default>(&self, serial: u64) -> Result<(), Error>
+    where
+        (): Content<F>,
+    {
         let state = &mut *self.lock();
-        if !state.takes(serial) {
-            return Ok(());
-        }
-        state.append::<F, T>(status, message, content, None)?;
-        if !state.attended
-            && let Some(connection) = state.connection.take()
-        {
-            connection.wake();
-        }
-        Ok(())
+        if state.takes(serial) { state.push::<F, ()>("", None) } else { Ok(()) }
     }
 
     /// Appends the final response to the open request, if it still wants one.
@@ -243,6 +237,22 @@ impl Outbox {
 impl State {
     fn takes(&self, serial: u64) -> bool {
         self.open == Some(serial) && !self.deaf
+    }
+
+    /// Appends progress, and has it written.
+    #[inline]
+    fn push<F: Default, T: Content<F> + ?Sized>(
+        &mut self,
+        message: &str,
+        content: Option<&T>,
+    ) -> Result<(), Error> {
+        self.append::<F, T>(Status::Processing, message, content, None)?;
+        if !self.attended
+            && let Some(connection) = self.connection.take()
+        {
+            connection.wake();
+        }
+        Ok(())
     }
 
     #[inline]

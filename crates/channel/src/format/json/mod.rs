@@ -1,5 +1,6 @@
 //! JSON ended by a NUL byte.
 
+mod read;
 mod text;
 mod write;
 
@@ -10,6 +11,10 @@ use super::{Decode, Encode, Format, Frame};
 use crate::{Buffer, Error};
 
 const DELIMITER: u8 = 0;
+
+/// How the structures of `serde_json` begin that hold JSON as it stands: `RawValue`, and numbers of
+/// any precision. Both are features of it that somebody else may have switched on.
+const RAW: &str = "$serde_json::private::";
 
 /// The format of Kakehi's own wire: one JSON value, then a NUL byte.
 ///
@@ -63,7 +68,10 @@ impl<T: DeserializeOwned> Decode<T> for Json {
     fn decode(&mut self, payload: &[u8]) -> Result<T, Error> {
         // Checking all of it at once is cheaper than string by string.
         let text = std::str::from_utf8(payload).map_err(Error::malformed)?;
-        serde_json::from_str(text).map_err(Error::malformed)
+        match read::read(text) {
+            Some(message) => Ok(message),
+            None => serde_json::from_str(text).map_err(Error::malformed),
+        }
     }
 }
 
@@ -71,7 +79,7 @@ impl<T: Serialize + ?Sized> Encode<T> for Json {
     #[inline]
     fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error> {
         match message.serialize(Writer(&mut *out)) {
-            Ok(()) => Ok(out.put(&[DELIMITER])?),
+            Ok(()) => Ok(out.put_all([&[DELIMITER]])?),
             Err(Unwritten::Full(full)) => Err(full.into()),
             Err(Unwritten::Json(error)) => Err(Error::unencodable(error)),
         }

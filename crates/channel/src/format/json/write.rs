@@ -10,7 +10,7 @@ use serde::{
     ser::{self, Impossible},
 };
 
-use super::text;
+use super::{RAW, text};
 use crate::{Buffer, buffer::Full};
 
 /// Why a value was not written.
@@ -34,13 +34,9 @@ pub(super) struct Inside<'b> {
 
 type Written = Result<(), Unwritten>;
 
-/// How the structures of `serde_json` begin that hold JSON as it stands: `RawValue`, and numbers of
-/// any precision. Both are features of it that somebody else may have switched on.
-const RAW: &str = "$serde_json::private::";
-
 impl<'b> Writer<'b> {
     fn open(self, open: &[u8], close: &'static [u8]) -> Result<Inside<'b>, Unwritten> {
-        self.0.put(open)?;
+        self.0.put_all([open])?;
         Ok(Inside { out: self.0, is_first: true, is_raw: false, close })
     }
 
@@ -82,9 +78,31 @@ impl<'b> Serializer for Writer<'b> {
 
     plain! {
         serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
-        serialize_i128: i128, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
-        serialize_u64: u64, serialize_u128: u128, serialize_f32: f32, serialize_f64: f64,
+        serialize_i128: i128, serialize_u128: u128, serialize_f32: f32, serialize_f64: f64,
         serialize_bool: bool,
+    }
+
+    #[inline]
+    fn serialize_u8(self, value: u8) -> Written {
+        self.serialize_u64(value.into())
+    }
+
+    #[inline]
+    fn serialize_u16(self, value: u16) -> Written {
+        self.serialize_u64(value.into())
+    }
+
+    #[inline]
+    fn serialize_u32(self, value: u32) -> Written {
+        self.serialize_u64(value.into())
+    }
+
+    #[inline]
+    fn serialize_u64(self, value: u64) -> Written {
+        match u8::try_from(value) {
+            Ok(digit @ 0..10) => Ok(self.0.put_all([&[b'0' + digit]])?),
+            _ => self.plain(&value),
+        }
     }
 
     fn serialize_char(self, value: char) -> Written {
@@ -109,7 +127,7 @@ impl<'b> Serializer for Writer<'b> {
     }
 
     fn serialize_unit(self) -> Written {
-        Ok(self.0.put(b"null")?)
+        Ok(self.0.put_all([b"null"])?)
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Written {
@@ -189,7 +207,7 @@ impl Inside<'_> {
     #[inline]
     fn next(&mut self) -> Written {
         if !std::mem::take(&mut self.is_first) {
-            self.out.put(b",")?;
+            self.out.put_all([b","])?;
         }
         Ok(())
     }
@@ -201,13 +219,12 @@ impl Inside<'_> {
     }
 
     #[inline]
-    fn entry<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Written {
+    fn entry<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Written {
         if self.is_raw {
             return self.raw(value);
         }
-        self.next()?;
-        text::write(key, self.out)?;
-        self.out.put(b":")?;
+        let before: &[u8] = if std::mem::take(&mut self.is_first) { b"" } else { b"," };
+        text::write_key(before, key, self.out)?;
         value.serialize(Writer(&mut *self.out))
     }
 
@@ -221,7 +238,7 @@ impl Inside<'_> {
 
     #[inline]
     fn end(self) -> Written {
-        Ok(self.out.put(self.close)?)
+        Ok(self.out.put_all([self.close])?)
     }
 }
 
