@@ -24,7 +24,8 @@ async fn beside_a_thousand_connections_each_of_five_thousand_requests_has_its_ow
         for _ in 0..1000 {
             crowd.push(UnixStream::connect(proxy.socket()).await.unwrap());
         }
-        let sozu = proxy.connect().await;
+        let size = if proxy.loses_answers() { 1 } else { 8 };
+        let sozu = Sozu::builder(proxy.socket()).pool_size(size).connect().await.unwrap();
         let mut tasks = vec![];
         for task in 0..50 {
             let sozu = sozu.clone();

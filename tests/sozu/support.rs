@@ -141,8 +141,9 @@ address = "{port}"
 
     /// A client with as many connections at once as the version can bear.
     pub(crate) async fn connect(&self) -> Sozu {
-        let size = if self.loses_answers() { 1 } else { 8 };
-        Sozu::builder(self.socket()).pool_size(size).connect().await.unwrap()
+        let builder = Sozu::builder(self.socket());
+        let builder = if self.loses_answers() { builder.pool_size(1) } else { builder };
+        builder.connect().await.unwrap()
     }
 
     /// Whether it loses answers of its workers to requests that are under way at the same time, as

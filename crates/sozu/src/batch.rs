@@ -36,7 +36,14 @@ impl Sozu {
         // Taken now and boxed: a future with a caller's closure in it is not `Send` for every
         // lifetime, as a web server's handler must be.
         let requests: Vec<_> = requests.into_iter().map(|request| self.request(request)).collect();
-        let answers = stream::iter(requests).map(IntoFuture::into_future);
-        answers.buffered(self.pool_size().max(1)).collect().boxed()
+        let answers = stream::iter(requests.into_iter().enumerate())
+            .map(async |(place, request)| (place, request.await));
+        // In the order in which they come, so that no connection idles behind a slow answer.
+        let answers = answers.buffer_unordered(self.pool_size().max(1)).collect::<Vec<_>>();
+        let in_order = |mut answers: Vec<(usize, _)>| {
+            answers.sort_unstable_by_key(|(place, _)| *place);
+            answers.into_iter().map(|(_, answer)| answer).collect()
+        };
+        answers.map(in_order).boxed()
     }
 }

@@ -46,7 +46,7 @@ impl SozuBuilder {
         Self {
             path: path.into(),
             deadline: Some(Duration::from_secs(15)),
-            pool_size: 8,
+            pool_size: 16,
             max_command_buffer_size: 2_000_000,
             reconnect: None,
             server_uid: None,
@@ -63,7 +63,7 @@ impl SozuBuilder {
         self
     }
 
-    /// How many connections may be open at once, and so how many requests under way; 8. At least
+    /// How many connections may be open at once, and so how many requests under way; 16. At least
     /// one. A subscription has a connection besides.
     pub fn pool_size(mut self, connections: usize) -> Self {
         self.pool_size = connections;
