@@ -122,7 +122,7 @@ async fn hang(binary: &std::path::Path) {
     let next = sozu.request(counts).await.expect("its own answer");
     let (ticks, longest) = ticking.await.expect("it ticks");
     println!(
-        "a stopped worker: {error} after {elapsed:.1?}; {ticks} ticks of 1 ms in 1.1 s, the \
+        "a stopped worker: {error} after {elapsed:.3?}; {ticks} ticks of 1 ms in 1.1 s, the \
          longest {longest:.1?}; next: {:?}",
         next.content.map(|_| "its own")
     );
