@@ -3,7 +3,6 @@
 use std::{cell::Cell, future::Future, path::Path, pin::pin, time::Duration};
 
 use futures::{FutureExt, future::pending};
-use kakehi_channel::Json;
 use kakehi_client::RequestBuilder;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -11,8 +10,15 @@ use tokio::{
 };
 
 use super::{
-    doctor::explain, exit, failure::Failure, output::Notes, question::Question, reply::Answer,
-    signals::Signals, stop::Stop, view::View,
+    doctor::explain,
+    exit,
+    failure::Failure,
+    output::Notes,
+    question::Question,
+    reply::{Answer, Verbatim},
+    signals::Signals,
+    stop::Stop,
+    view::View,
 };
 
 /// How long a request that is cancelled may take to its final answer.
@@ -22,7 +28,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// How long the last words may take to be written, if somebody wants to leave.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-type Request<'c, S> = RequestBuilder<'c, Question, Answer, Json, S>;
+type Request<'c, S> = RequestBuilder<'c, Question, Answer, Verbatim, S>;
 
 /// Sends the request and shows its answers. If the server cannot be reached, `path` is looked at
 /// to find out why; `cancel` asks the server to end the request, and tells whether it will. Gives

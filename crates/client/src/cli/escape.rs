@@ -50,8 +50,10 @@ fn escape_chunks(bytes: &[u8]) -> String {
 }
 
 fn replace(text: &str, put: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    // Most of what is said is plain ASCII: no need to look at characters.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.contains(is_harmful) {
+    // Most of what is said is plain ASCII: no need to look at characters, and without a branch all
+    // bytes are looked at at once.
+    let is_plain = text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
+    if is_plain || !text.contains(is_harmful) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() * 2);

@@ -61,7 +61,7 @@ mod tests {
 
     fn code(rest: &str, is_run: bool) -> u8 {
         let text = format!(r#"{{"id":"","version":0,"message":"",{rest}}}"#);
-        of_answer(&serde_json::from_str(&text).unwrap(), is_run)
+        of_answer(&Answer::of(&text), is_run)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod content;
 mod demo;
 mod dial_stdio;
 mod doctor;

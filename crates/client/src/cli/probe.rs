@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use clap::Parser;
-use kakehi_channel::{Decode, Json};
+use kakehi_channel::Decode;
 use kakehi_client::doctor;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     failure::Failure,
     output::Paint,
     plan::plan,
-    reply::Answer,
+    reply::{Answer, Verbatim},
     ssh,
     view::Form,
 };
@@ -53,7 +53,7 @@ impl Probe {
         let output = Output::captured(&self.options, columns.is_some());
         let mut view = View::new(self.form, output, &self.options);
         for payload in payloads {
-            match Json::default().decode(payload) {
+            match Verbatim::default().decode(payload) {
                 Ok(answer) if is_final(&answer) => {
                     view.conclude(&answer);
                     break;

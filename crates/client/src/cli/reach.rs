@@ -5,14 +5,20 @@ use std::{io, path::PathBuf};
 use kakehi_client::{Client, ClientBuilder, Clocks, default_socket};
 
 use super::{
-    args::Options, ask::ask, demo::Embedded, failure::Failure, output::Notes, question::Question,
-    reply::Answer, view::View,
+    args::Options,
+    ask::ask,
+    demo::Embedded,
+    failure::Failure,
+    output::Notes,
+    question::Question,
+    reply::{Answer, Verbatim},
+    view::View,
 };
 
 /// A server on this machine.
 #[derive(Debug)]
 pub(crate) struct Server {
-    client: Client<Question, Answer>,
+    client: Client<Question, Answer, Verbatim>,
     /// The server itself, if it is part of this process.
     _embedded: Option<Embedded>,
 }

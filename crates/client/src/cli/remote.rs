@@ -12,7 +12,7 @@ use super::{
     exit,
     failure::Failure,
     question::Question,
-    reply::Answer,
+    reply::{Answer, Verbatim},
     ssh::{SshHost, SshStream, connect},
     view::View,
 };
@@ -27,7 +27,7 @@ pub(crate) struct Remote<'o> {
     clocks: Clocks,
 }
 
-type Link = Connection<Question, Answer, kakehi_channel::Json, SshStream>;
+type Link = Connection<Question, Answer, Verbatim, SshStream>;
 
 impl<'o> Remote<'o> {
     pub(crate) fn new(host: &'o SshHost, options: &'o Options) -> Self {

@@ -1,19 +1,50 @@
 //! What is answered, as it came.
 
+use std::borrow::Cow;
+
+use kakehi_channel::{Buffer, Decode, Encode, Error, Format, Frame, Json};
 use kakehi_client::{Refusal, Reply, Response, Status};
-use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
+
+use super::{
+    content::{Content, Tag},
+    question::Question,
+};
+
+/// The wire, of whose responses the JSON is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Verbatim(Json);
 
 /// A response, and the JSON that it came in: fields that are not known here are in that.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) json: Box<RawValue>,
-    pub(crate) response: Response,
+    json: Box<[u8]>,
+    pub(crate) response: Response<Content>,
 }
 
 impl Answer {
-    pub(crate) fn content(&self) -> Option<&Value> {
-        self.response.content.as_ref()
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Verbatim::default().decode(text.as_bytes()).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.json)
+    }
+
+    /// What it says of a line of a job, if it is of one.
+    pub(crate) fn line(&self) -> Option<&Tag> {
+        match self.response.content.as_ref()? {
+            Content::Line(tag) => Some(tag),
+            Content::Other => None,
+        }
+    }
+
+    /// All of its content.
+    pub(crate) fn content(&self) -> Option<Value> {
+        self.response.content.as_ref()?;
+        let whole: Response = serde_json::from_slice(&self.json).ok()?;
+        whole.content
     }
 
     /// How the job ended, if this is about a job: as a shell would say it.
@@ -27,11 +58,22 @@ impl Answer {
     }
 }
 
-impl<'de> Deserialize<'de> for Answer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        let response = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
-        Ok(Self { json, response })
+impl Format for Verbatim {
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+        self.0.find(data, max)
+    }
+}
+
+impl Decode<Answer> for Verbatim {
+    fn decode(&mut self, payload: &[u8]) -> Result<Answer, Error> {
+        let response = self.0.decode(payload)?;
+        Ok(Answer { json: payload.into(), response })
+    }
+}
+
+impl Encode<Question> for Verbatim {
+    fn encode(&mut self, question: &Question, out: &mut Buffer) -> Result<(), Error> {
+        self.0.encode(question, out)
     }
 }
 

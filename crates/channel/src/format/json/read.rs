@@ -82,16 +82,15 @@ impl<'t> Reader<'t> {
     #[inline]
     fn string(&mut self) -> Read<&'t str> {
         self.expect(b'"')?;
-        let (start, size) = (self.at, scan::first_special(self.rest()).unwrap_or(usize::MAX));
-        let end = start.saturating_add(size);
-        let is_end = self.text.as_bytes().get(end) == Some(&b'"');
-        match self.text.get(start..end) {
-            Some(string) if is_end => {
-                self.at = end + 1;
-                Ok(string)
-            }
-            _ => self.give_up(),
+        let (start, bytes) = (self.at, self.text.as_bytes());
+        if let Some(size) = bytes.get(start..).and_then(scan::first_special)
+            && bytes.get(start + size) == Some(&b'"')
+            && let Some(string) = self.text.get(start..start + size)
+        {
+            self.at = start + size + 1;
+            return Ok(string);
         }
+        self.give_up()
     }
 
     fn word(&mut self, word: &str) -> Read<()> {
@@ -101,6 +100,18 @@ impl<'t> Reader<'t> {
         }
         self.at += word.len();
         Ok(())
+    }
+
+    /// A number of one digit, if that is next.
+    #[inline]
+    fn digit(&mut self) -> Option<u8> {
+        let digit = self.peek().filter(u8::is_ascii_digit)?;
+        let next = self.text.as_bytes().get(self.at + 1)?;
+        if !matches!(next, b',' | b'}') {
+            return None;
+        }
+        self.at += 1;
+        Some(digit - b'0')
     }
 
     /// All that may belong to the number that is next.
@@ -114,6 +125,15 @@ impl<'t> Reader<'t> {
         let number = self.text.get(self.at..self.at + size).ok_or(GaveUp)?;
         self.at += size;
         Ok(number)
+    }
+
+    /// A number of whatever type it has.
+    fn deserialize_any_number<V: Visitor<'t>>(&mut self, visitor: V) -> Read<V::Value> {
+        let number = self.number()?;
+        match unsigned(number) {
+            Some(value) => visitor.visit_u64(value),
+            None => self.by_serde_json(number, |number| number.deserialize_any(visitor)),
+        }
     }
 
     fn by_serde_json<T>(
@@ -176,6 +196,9 @@ macro_rules! integers {
     ($($method:ident),* $(,)?) => {$(
         #[inline]
         fn $method<V: Visitor<'t>>(self, visitor: V) -> Read<V::Value> {
+            if let Some(digit) = self.digit() {
+                return visitor.visit_u64(digit.into());
+            }
             let number = self.number()?;
             match unsigned(number) {
                 Some(value) => visitor.visit_u64(value),
@@ -220,10 +243,7 @@ impl<'t> Deserializer<'t> for &mut Reader<'t> {
             Some(b'[') => self.array(visitor),
             Some(b'n') => self.deserialize_unit(visitor),
             Some(b't' | b'f') => self.deserialize_bool(visitor),
-            _ => {
-                let number = self.number()?;
-                self.by_serde_json(number, |number| number.deserialize_any(visitor))
-            }
+            _ => self.deserialize_any_number(visitor),
         }
     }
 

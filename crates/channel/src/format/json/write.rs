@@ -218,7 +218,8 @@ impl Inside<'_> {
         value.serialize(Writer(&mut *self.out))
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the key is known where this is called from")]
     fn entry<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Written {
         if self.is_raw {
             return self.raw(value);
@@ -274,7 +275,7 @@ macro_rules! fields {
             type Ok = ();
             type Error = Unwritten;
 
-            #[inline]
+            #[inline(always)]
             fn serialize_field<T>(&mut self, key: &'static str, value: &T) -> Written
             where
                 T: Serialize + ?Sized,

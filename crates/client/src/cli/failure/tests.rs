@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::cli::question::Question;
+use crate::cli::{question::Question, reply::Verbatim};
 
 type Asked = Result<Answer, Error<Answer>>;
 
@@ -27,7 +27,7 @@ fn facts(asked: Asked) -> (u8, &'static str, Outcome) {
 async fn answered(text: &str, stays: bool) -> Asked {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let incoming = Limits { initial: 16, max: 200 };
-    let channel: Channel<_, _> = Channel::with_limits(ours, incoming, Limits::DEFAULT);
+    let channel: Channel<_, _, Verbatim> = Channel::with_limits(ours, incoming, Limits::DEFAULT);
     let patience = if text.is_empty() && stays { 50 } else { 20_000 };
     let mut connection = Connection::new(channel).timeout(Duration::from_millis(patience));
     let question = Question::parse(r#"{"id":"a"}"#).unwrap();
@@ -46,11 +46,11 @@ async fn answered(text: &str, stays: bool) -> Asked {
     }
 }
 
-fn client(path: &Path) -> ClientBuilder<Question, Answer> {
+fn client(path: &Path) -> ClientBuilder<Question, Answer, Verbatim> {
     ClientBuilder::new(path).timeout(Duration::from_secs(20))
 }
 
-async fn ask(client: Client<Question, Answer>) -> Asked {
+async fn ask(client: Client<Question, Answer, Verbatim>) -> Asked {
     client.call(Question::empty()).await
 }
 
@@ -151,7 +151,7 @@ fn a_final_error_is_told_in_the_same_three_parts() {
         (r#","refused":"else""#, "refused", Outcome::Refused),
     ] {
         let text = format!(r#"{{"id":"","version":0,"status":"ERROR","message":""{refused}}}"#);
-        let failure = Failure::of_answer(&serde_json::from_str(&text).unwrap(), 1, "a hint");
+        let failure = Failure::of_answer(&Answer::of(&text), 1, "a hint");
         assert_eq!((failure.word, failure.outcome), (word, outcome));
         assert_eq!(failure.why, "the server does not say");
         assert!(!failure.what.is_empty() && !failure.remedy.is_empty());

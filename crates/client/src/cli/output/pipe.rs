@@ -4,6 +4,7 @@ use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FileType, fstat},
     io::{Errno, write},
     stdio::{stderr, stdout},
     termios::isatty,
@@ -22,6 +23,8 @@ const TURN: Duration = Duration::from_millis(100);
 pub(crate) struct Pipe {
     fd: BorrowedFd<'static>,
     is_terminal: bool,
+    /// How much is written at a time.
+    piece: usize,
 }
 
 impl Pipe {
@@ -34,7 +37,9 @@ impl Pipe {
     }
 
     fn new(fd: BorrowedFd<'static>) -> Self {
-        Self { fd, is_terminal: isatty(fd) }
+        let is_file = fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+        // A file takes as much as there is.
+        Self { fd, is_terminal: isatty(fd), piece: if is_file { usize::MAX } else { PIECE } }
     }
 
     pub(crate) fn is_terminal(self) -> bool {
@@ -57,7 +62,7 @@ impl Pipe {
 
     /// Writes some of `bytes`. Cancel safe: then nothing is written.
     pub(crate) async fn write(self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = bytes.get(..PIECE).unwrap_or(bytes);
+        let piece = bytes.get(..self.piece).unwrap_or(bytes);
         loop {
             if self.poll(PollFlags::OUT, Duration::ZERO) {
                 match write(self.fd, piece) {

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::Value;
-
 use crate::cli::{escape::escape_bytes, reply::Answer};
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// A line, or a piece of a long one.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,38 +16,25 @@ pub(crate) struct Line<'a> {
 impl<'a> Line<'a> {
     /// `None`: this progress is not a job's line.
     pub(crate) fn of(answer: &'a Answer) -> Option<Self> {
-        let content = answer.content()?;
-        let is_stdout = match content.get("stream")?.as_str()? {
-            "stdout" => true,
-            "stderr" => false,
-            _ => return None,
-        };
-        let encoded = content.get("base64").and_then(Value::as_str);
-        let bytes = match encoded.and_then(|text| STANDARD.decode(text).ok()) {
+        let tag = answer.line()?;
+        let bytes = match tag.base64.as_ref().and_then(|text| STANDARD.decode(text).ok()) {
             Some(bytes) => Cow::Owned(bytes),
             None => Cow::Borrowed(answer.response.message.as_bytes()),
         };
-        let is = |name, expected| content.get(name).and_then(Value::as_bool) == Some(expected);
-        Some(Self { is_stdout, bytes, has_end: !is("cut", true) && !is("newline", false) })
+        Some(Self { is_stdout: tag.is_stdout, bytes, has_end: tag.has_end })
     }
 
     /// The bytes as the job wrote them, if that is asked for; else what a terminal can be given.
     pub(crate) fn show(&self, is_raw: bool) -> Vec<u8> {
-        let mut shown = if is_raw {
-            self.bytes.to_vec()
-        } else {
-            escape_bytes(&self.bytes).into_owned().into_bytes()
-        };
-        if self.has_end {
-            shown.push(b'\n');
-        }
-        shown
+        let escaped = if is_raw { None } else { Some(escape_bytes(&self.bytes)) };
+        let bytes = escaped.as_ref().map_or(&*self.bytes, |text| text.as_bytes());
+        [bytes, if self.has_end { b"\n" } else { b"" }].concat()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -57,8 +42,7 @@ mod tests {
         let text = json!({
             "id": "", "version": 0, "status": "PROCESSING", "message": message, "content": content,
         });
-        serde_json::from_value::<Value>(text.clone()).unwrap();
-        serde_json::from_str(&text.to_string()).unwrap()
+        Answer::of(&text.to_string())
     }
 
     #[test]

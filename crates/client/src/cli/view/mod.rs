@@ -60,18 +60,18 @@ impl View {
 
     /// More will follow.
     pub(crate) fn progress(&mut self, answer: &Answer) {
-        let (message, content) = (&answer.response.message, answer.content());
+        let message = &answer.response.message;
         if self.is_json {
             return self.json(answer);
         }
         if self.form == Form::Demo {
             self.result("processing:", message);
-            return self.output.live_progress(message, content);
+            return self.output.live_progress(message, answer.content().as_ref());
         }
         match Line::of(answer) {
             Some(line) if line.is_stdout => self.output.result(&line.show(self.is_raw)),
             Some(line) => self.output.aside(&line.show(self.is_raw)),
-            None => self.output.progress(message, content),
+            None => self.output.progress(message, answer.content().as_ref()),
         }
     }
 
@@ -91,7 +91,7 @@ impl View {
 
     fn succeed(&mut self, answer: &Answer) {
         let (message, content) = (&answer.response.message, answer.content());
-        let paint = self.output.paint;
+        let (content, paint) = (content.as_ref(), self.output.paint);
         match self.form {
             Form::Demo => self.result(&paint.good("success:"), message),
             Form::Run if self.output.is_terminal() => self.output.note("success:", message),
@@ -146,7 +146,7 @@ impl View {
     }
 
     fn json(&mut self, answer: &Answer) {
-        let line = format!("{}\n", escape_json(answer.json.get()));
+        let line = format!("{}\n", escape_json(&answer.json()));
         self.output.result(line.as_bytes());
     }
 }
