@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kakehi_channel::{Buffer, Encode, Json};
+use kakehi_channel::{Buffer, Decode, Encode, Json};
 use kakehi_tests::wire::for_all;
 use proptest::{char::range, collection::vec, prelude::*};
 use serde::{Serialize, Serializer};
@@ -59,6 +59,15 @@ fn any_text_is_written_as_serde_json_writes_it() {
 #[test]
 fn any_value_is_written_as_serde_json_writes_it() {
     for_all(&values(), |value| as_serde_json(&value));
+}
+
+#[test]
+fn a_number_is_received_as_it_was_sent() {
+    for_all(&any::<f64>().prop_filter("JSON has it", |number| number.is_finite()), |number| {
+        let json = written(&vec![number]).unwrap();
+        let read: Vec<f64> = Json::default().decode(json.as_bytes()).unwrap();
+        assert_eq!(read[0].to_bits(), number.to_bits(), "{json}");
+    });
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub use self::{
     frames::{json_frames, sozu_frames},
     jobs_file::jobs_file,
     messages::messages,
-    rendering::{is_harmless, rendering},
+    rendering::{is_harmless, rendering, show},
     server::server,
 };
 

@@ -38,16 +38,24 @@ pub fn rendering(data: &[u8]) {
     let shown = match by {
         0xf8.. => ssh_failure(number.unwrap_or(255), bytes),
         0xf0.. => doctor_report(bytes),
-        _ => answers(&PROBES[usize::from(by) % PROBES.len()], number, bytes),
+        _ => return drop(show(by.into(), number, bytes)),
     };
     assert!(is_harmless(&shown), "{shown:?}");
 }
 
-/// What is shown of answers, without the colours.
-fn answers(probe: &Probe, columns: Option<u8>, frames: &[u8]) -> String {
+/// What is shown of answers, each with a NUL byte behind it, without the colours; which way of
+/// showing it is, counts on from the first.
+///
+/// # Panics
+/// When it is not harmless.
+#[must_use]
+pub fn show(by: usize, columns: Option<u8>, frames: &[u8]) -> String {
+    let probe = &PROBES[by % PROBES.len()];
     let shown = probe.show(frames.split(|byte| *byte == 0), columns.map(usize::from));
     let shown = String::from_utf8(shown).expect("it is UTF-8");
-    if probe.is_painted() { without_colours(&shown) } else { shown }
+    let shown = if probe.is_painted() { without_colours(&shown) } else { shown };
+    assert!(is_harmless(&shown), "{shown:?}");
+    shown
 }
 
 /// Without the colours that the binary itself uses.
