@@ -12,7 +12,7 @@ use kakehi_channel::{Buffer, Decode, Encode, Json};
 use kakehi_tests::wire::for_all;
 use proptest::{char::range, collection::vec, prelude::*};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn written<T: Serialize + ?Sized>(value: &T) -> Result<String, String> {
     let mut out = Buffer::new(16, 1 << 20);
@@ -68,6 +68,27 @@ fn a_number_is_received_as_it_was_sent() {
         let read: Vec<f64> = Json::default().decode(json.as_bytes()).unwrap();
         assert_eq!(read[0].to_bits(), number.to_bits(), "{json}");
     });
+}
+
+#[derive(Serialize)]
+enum Deep {
+    Pair(Value, u8),
+}
+
+#[test]
+fn what_is_nested_too_deeply_to_be_read_is_not_written() {
+    let nested = |levels| {
+        (1..levels).fold(json!([]), |inside, level| match level % 2 {
+            0 => json!([inside]),
+            _ => json!({ "inside": inside }),
+        })
+    };
+    let deepest = nested(127);
+    let read: Value = Json::default().decode(written(&deepest).unwrap().as_bytes()).unwrap();
+    assert_eq!(read, deepest);
+    assert!(written(&nested(128)).unwrap_err().contains("nested more than 127 levels deep"));
+    assert!(written(&Deep::Pair(nested(125), 1)).is_ok());
+    assert!(written(&Deep::Pair(nested(126), 1)).is_err());
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl<T: DeserializeOwned> Decode<T> for Json {
 impl<T: Serialize + ?Sized> Encode<T> for Json {
     #[inline]
     fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error> {
-        match message.serialize(Writer(&mut *out)) {
+        match message.serialize(Writer::new(&mut *out)) {
             Ok(()) => Ok(out.put_all([&[DELIMITER]])?),
             Err(Unwritten::Full(full)) => Err(full.into()),
             Err(Unwritten::Json(error)) => Err(Error::unencodable(error)),

@@ -21,11 +21,16 @@ pub(super) enum Unwritten {
 }
 
 /// Writes one value.
-pub(super) struct Writer<'b>(pub(super) &'b mut Buffer);
+pub(super) struct Writer<'b> {
+    out: &'b mut Buffer,
+    /// How many levels there may be inside.
+    depth: u8,
+}
 
 /// Writes what is inside of an array or an object.
 pub(super) struct Inside<'b> {
     out: &'b mut Buffer,
+    depth: u8,
     is_first: bool,
     /// Its one field is JSON as it stands.
     is_raw: bool,
@@ -34,10 +39,21 @@ pub(super) struct Inside<'b> {
 
 type Written = Result<(), Unwritten>;
 
+/// How many levels `serde_json` reads: what it would refuse is not sent.
+const DEPTH: u8 = 127;
+
 impl<'b> Writer<'b> {
+    pub(super) fn new(out: &'b mut Buffer) -> Self {
+        Self { out, depth: DEPTH }
+    }
+
     fn open(self, open: &[u8], close: &'static [u8]) -> Result<Inside<'b>, Unwritten> {
-        self.0.put_all([open])?;
-        Ok(Inside { out: self.0, is_first: true, is_raw: false, close })
+        let levels = u8::try_from(open.len()).unwrap_or(u8::MAX);
+        let Some(depth) = self.depth.checked_sub(levels) else {
+            return Err(ser::Error::custom("nested more than 127 levels deep"));
+        };
+        self.out.put_all([open])?;
+        Ok(Inside { out: self.out, depth, is_first: true, is_raw: false, close })
     }
 
     fn open_variant(
@@ -46,14 +62,14 @@ impl<'b> Writer<'b> {
         open: &[u8],
         close: &'static [u8],
     ) -> Result<Inside<'b>, Unwritten> {
-        self.0.put(b"{")?;
-        text::write(variant, self.0)?;
-        self.0.put(b":")?;
-        self.open(open, close)
+        let Inside { out, depth, .. } = self.open(b"{", b"}")?;
+        text::write(variant, out)?;
+        out.put_all([b":"])?;
+        Self { out, depth }.open(open, close)
     }
 
     fn plain<T: Serialize + ?Sized>(self, value: &T) -> Written {
-        serde_json::to_writer(self.0, value).map_err(Unwritten::of)
+        serde_json::to_writer(self.out, value).map_err(Unwritten::of)
     }
 }
 
@@ -100,7 +116,7 @@ impl<'b> Serializer for Writer<'b> {
     #[inline]
     fn serialize_u64(self, value: u64) -> Written {
         match u8::try_from(value) {
-            Ok(digit @ 0..10) => Ok(self.0.put_all([&[b'0' + digit]])?),
+            Ok(digit @ 0..10) => Ok(self.out.put_all([&[b'0' + digit]])?),
             _ => self.plain(&value),
         }
     }
@@ -111,7 +127,7 @@ impl<'b> Serializer for Writer<'b> {
 
     #[inline]
     fn serialize_str(self, value: &str) -> Written {
-        Ok(text::write(value, self.0)?)
+        Ok(text::write(value, self.out)?)
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Written {
@@ -127,7 +143,7 @@ impl<'b> Serializer for Writer<'b> {
     }
 
     fn serialize_unit(self) -> Written {
-        Ok(self.0.put_all([b"null"])?)
+        Ok(self.out.put_all([b"null"])?)
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Written {
@@ -153,8 +169,8 @@ impl<'b> Serializer for Writer<'b> {
         variant: &'static str,
         value: &T,
     ) -> Written {
-        let inside = self.open_variant(variant, b"", b"}")?;
-        value.serialize(Writer(&mut *inside.out))?;
+        let mut inside = self.open_variant(variant, b"", b"}")?;
+        value.serialize(inside.value())?;
         inside.end()
     }
 
@@ -205,6 +221,11 @@ impl<'b> Serializer for Writer<'b> {
 
 impl Inside<'_> {
     #[inline]
+    fn value(&mut self) -> Writer<'_> {
+        Writer { out: &mut *self.out, depth: self.depth }
+    }
+
+    #[inline]
     fn next(&mut self) -> Written {
         if !std::mem::take(&mut self.is_first) {
             self.out.put_all([b","])?;
@@ -215,7 +236,7 @@ impl Inside<'_> {
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
         self.next()?;
-        value.serialize(Writer(&mut *self.out))
+        value.serialize(self.value())
     }
 
     #[inline(always)]
@@ -226,7 +247,7 @@ impl Inside<'_> {
         }
         let before: &[u8] = if std::mem::take(&mut self.is_first) { b"" } else { b"," };
         text::write_key(before, key, self.out)?;
-        value.serialize(Writer(&mut *self.out))
+        value.serialize(self.value())
     }
 
     #[cold]
@@ -304,7 +325,7 @@ impl ser::SerializeMap for Inside<'_> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
         self.out.put(b":")?;
-        value.serialize(Writer(&mut *self.out))
+        value.serialize(self.value())
     }
 
     fn end(self) -> Written {
@@ -318,7 +339,7 @@ struct Key<'b>(&'b mut Buffer);
 impl Key<'_> {
     fn quoted<T: Serialize>(self, value: &T) -> Written {
         self.0.put(b"\"")?;
-        Writer(&mut *self.0).plain(value)?;
+        Writer::new(&mut *self.0).plain(value)?;
         Ok(self.0.put(b"\"")?)
     }
 
@@ -361,11 +382,11 @@ impl Serializer for Key<'_> {
     }
 
     fn serialize_char(self, value: char) -> Written {
-        Writer(self.0).serialize_char(value)
+        Writer::new(self.0).serialize_char(value)
     }
 
     fn serialize_str(self, value: &str) -> Written {
-        Writer(self.0).serialize_str(value)
+        Writer::new(self.0).serialize_str(value)
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Written {
