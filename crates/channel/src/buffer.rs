@@ -43,15 +43,16 @@ pub struct Buffer {
     memory: BytesMut,
     position: usize,
     end: usize,
-    /// How much behind `end` was asked for, to be written into.
-    space: usize,
-    initial: usize,
+    /// How much behind `end` was asked for, to be written into. There are three buffers to a
+    /// connection: each byte here counts.
+    space: u32,
+    initial: u32,
     max: usize,
 }
 
 impl Buffer {
     /// An empty buffer that takes `initial` bytes when first needed and never holds more than
-    /// `max`. An `initial` over `max` is lowered to it.
+    /// `max`. An `initial` over `max`, or over 4 GiB, is lowered to it.
     ///
     /// ```
     /// let buffer = kakehi_channel::Buffer::new(16_384, 1_048_576);
@@ -59,7 +60,7 @@ impl Buffer {
     /// ```
     #[must_use]
     pub fn new(initial: usize, max: usize) -> Self {
-        let (memory, initial) = (BytesMut::new(), initial.min(max));
+        let (memory, initial) = (BytesMut::new(), size(initial.min(max)));
         Self { memory, position: 0, end: 0, space: 0, initial, max }
     }
 
@@ -104,14 +105,14 @@ impl Buffer {
     #[expect(clippy::indexing_slicing, reason = "end ≤ memory.len() always holds")]
     pub fn space(&mut self) -> &mut [u8] {
         self.memory.resize(self.capacity(), 0);
-        self.space = self.memory.len() - self.end;
+        self.space = size(self.memory.len() - self.end);
         &mut self.memory[self.end..]
     }
 
     /// Counts the first `count` bytes of [`space`](Self::space) as data.
     ///
     /// # Panics
-    /// When `count` is more than the space last returned: the caller claims bytes that it cannot
+    /// When `count` is more than the space last returned, or 4 GiB: the caller claims bytes that it cannot
     /// have written.
     ///
     /// ```
@@ -121,10 +122,10 @@ impl Buffer {
     /// assert_eq!(buffer.data(), b"xxx");
     /// ```
     pub fn fill(&mut self, count: usize) {
-        let space = self.space;
+        let space = self.space as usize;
         assert!(count <= space, "filled {count} bytes of a space of {space}");
         self.end += count;
-        self.space -= count;
+        self.space = size(space - count);
     }
 
     /// Drops the first `count` bytes of the data. Costs nothing: no byte moves.
@@ -197,7 +198,7 @@ impl Buffer {
             return false;
         }
         self.space = 0;
-        let target = capacity.saturating_mul(2).max(self.initial).max(1).min(self.max);
+        let target = capacity.saturating_mul(2).max(self.initial()).max(1).min(self.max);
         self.memory.truncate(self.end);
         if target == 2 * capacity && capacity >= IN_PLACE {
             // A large frame is not copied each time.
@@ -225,8 +226,8 @@ impl Buffer {
     pub fn shrink(&mut self) {
         if self.is_empty() {
             self.reset();
-            if self.capacity() > self.initial {
-                self.memory = BytesMut::with_capacity(self.initial);
+            if self.capacity() > self.initial() {
+                self.memory = BytesMut::with_capacity(self.initial());
             }
         }
     }
@@ -316,7 +317,7 @@ impl Buffer {
     }
 
     pub(crate) fn initial(&self) -> usize {
-        self.initial
+        self.initial as usize
     }
 
     /// Appends small pieces, as one: all of them or none.
@@ -403,6 +404,11 @@ impl Buffer {
         self.reset();
         spare::put(std::mem::take(&mut self.memory));
     }
+}
+
+/// As much of it as a small field can tell.
+fn size(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Puts all of each write, or fails with [`io::ErrorKind::StorageFull`] and a [`Full`] inside.
