@@ -131,7 +131,7 @@ where
             return;
         }
         if let Poll::Ready(incoming) = self.poll_incoming(cx) {
-            self.early = Some(incoming);
+            self.early = Some(Box::new(incoming));
         }
     }
 

@@ -40,8 +40,9 @@ pub(crate) struct Connection<C, H, F, S> {
     channel: Channel<Response<&'static (), &'static str>, Request<C>, F, S>,
     /// Whether the peer has closed both directions.
     has_left: fn(&S) -> bool,
-    /// What came while a request was running; nothing is read behind it.
-    pub(crate) early: Option<Incoming<C>>,
+    /// What came while a request was running; nothing is read behind it. Boxed, since an idle
+    /// connection has none.
+    pub(crate) early: Option<Box<Incoming<C>>>,
     /// No more requests will come.
     pub(crate) read_closed: bool,
     /// Nobody reads what is written.
@@ -190,7 +191,10 @@ where
     }
 
     fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
-        self.early.take().map_or_else(|| self.poll_incoming(cx), Poll::Ready)
+        match self.early.take() {
+            Some(early) => Poll::Ready(*early),
+            None => self.poll_incoming(cx),
+        }
     }
 
     /// Reads one more thing, under this connection's and the server's limits.
