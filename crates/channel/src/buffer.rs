@@ -112,8 +112,8 @@ impl Buffer {
     /// Counts the first `count` bytes of [`space`](Self::space) as data.
     ///
     /// # Panics
-    /// When `count` is more than the space last returned, or 4 GiB: the caller claims bytes that it cannot
-    /// have written.
+    /// When `count` is more than the space last returned, or 4 GiB: the caller claims bytes that it
+    /// cannot have written.
     ///
     /// ```
     /// let mut buffer = kakehi_channel::Buffer::fixed(8);

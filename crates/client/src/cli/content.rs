@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
 
 #[derive(Debug)]
@@ -46,7 +46,8 @@ struct Fields<'de> {
     has_no_newline: bool,
 }
 
-/// A value of which only this matters.
+/// A value of which only this matters. The inside of others is looked at alike, and not skipped:
+/// what is nested too deeply is refused.
 enum Value<'de> {
     Text(Cow<'de, str>),
     Bool(bool),
@@ -73,7 +74,7 @@ macro_rules! others {
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            while seq.next_element::<Value<'de>>()?.is_some() {}
             Ok($other)
         }
     };
@@ -139,7 +140,7 @@ impl<'de> Deserialize<'de> for Value<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                while map.next_entry::<Value<'de>, Value<'de>>()?.is_some() {}
                 Ok(Value::Other)
             }
         }

@@ -98,3 +98,23 @@ impl Reply for Answer {
         self.response.refusal()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_there_as_a_whole_or_its_response_is_refused() {
+        let read = |content: &str| {
+            let head = r#"{"id":"","version":0,"status":"OK","message":"","content":"#;
+            Verbatim::default().decode(format!("{head}{content}}}").as_bytes())
+        };
+        let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for content in [nested(126), r#"{"a":{"b":[1,-1,0.5,true,null,"c"]}}"#.to_owned()] {
+            assert_eq!(read(&content).unwrap().content().unwrap().to_string(), content);
+        }
+        for content in [nested(127), format!("{{\"a\":{}}}", nested(200))] {
+            assert!(read(&content).unwrap_err().is_malformed(), "{content}");
+        }
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::cli::{escape::escape_bytes, reply::Answer};
 use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::cli::{escape::escape_bytes, reply::Answer};
 
 /// A line, or a piece of a long one.
 #[derive(Debug, PartialEq, Eq)]
