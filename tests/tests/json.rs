@@ -75,6 +75,18 @@ enum Deep {
     Pair(Value, u8),
 }
 
+/// So many levels, the innermost of which is one of bytes.
+struct DeepBytes(u8);
+
+impl Serialize for DeepBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            1 => serializer.serialize_bytes(b"1"),
+            levels => [Self(levels - 1)].serialize(serializer),
+        }
+    }
+}
+
 #[test]
 fn what_is_nested_too_deeply_to_be_read_is_not_written() {
     let nested = |levels| {
@@ -89,6 +101,8 @@ fn what_is_nested_too_deeply_to_be_read_is_not_written() {
     assert!(written(&nested(128)).unwrap_err().contains("nested more than 127 levels deep"));
     assert!(written(&Deep::Pair(nested(125), 1)).is_ok());
     assert!(written(&Deep::Pair(nested(126), 1)).is_err());
+    assert!(written(&DeepBytes(127)).is_ok());
+    assert!(written(&DeepBytes(128)).is_err());
 }
 
 #[test]

@@ -114,22 +114,23 @@ impl<'t> Reader<'t> {
         Some(digit - b'0')
     }
 
-    /// All that may belong to the number that is next.
+    /// All that may belong to the number that is next: nothing, if none is.
     #[inline]
-    fn number(&mut self) -> Read<&'t str> {
+    fn number(&mut self) -> &'t str {
         self.peek();
-        let rest = self.text.as_bytes().get(self.at..).ok_or(GaveUp)?;
+        let rest = self.rest();
         let is_of_number =
             |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let size = rest.iter().position(|byte| !is_of_number(byte)).unwrap_or(rest.len());
-        let number = self.text.get(self.at..self.at + size).ok_or(GaveUp)?;
-        self.at += size;
-        Ok(number)
+        let end = self.at.saturating_add(size);
+        let number = self.text.get(self.at..end).unwrap_or_default();
+        self.at = end;
+        number
     }
 
     /// A number of whatever type it has.
     fn deserialize_any_number<V: Visitor<'t>>(&mut self, visitor: V) -> Read<V::Value> {
-        let number = self.number()?;
+        let number = self.number();
         match unsigned(number) {
             Some(value) => visitor.visit_u64(value),
             None => self.by_serde_json(number, |number| number.deserialize_any(visitor)),
@@ -199,7 +200,7 @@ macro_rules! integers {
             if let Some(digit) = self.digit() {
                 return visitor.visit_u64(digit.into());
             }
-            let number = self.number()?;
+            let number = self.number();
             match unsigned(number) {
                 Some(value) => visitor.visit_u64(value),
                 None => self.by_serde_json(number, |number| number.$method(visitor)),
@@ -211,7 +212,7 @@ macro_rules! integers {
 macro_rules! other_numbers {
     ($($method:ident),* $(,)?) => {$(
         fn $method<V: Visitor<'t>>(self, visitor: V) -> Read<V::Value> {
-            let number = self.number()?;
+            let number = self.number();
             self.by_serde_json(number, |number| number.$method(visitor))
         }
     )*};

@@ -48,6 +48,7 @@ impl<'b> Writer<'b> {
     }
 
     fn open(self, open: &[u8], close: &'static [u8]) -> Result<Inside<'b>, Unwritten> {
+        // Each bracket is one.
         let levels = u8::try_from(open.len()).unwrap_or(u8::MAX);
         let Some(depth) = self.depth.checked_sub(levels) else {
             return Err(ser::Error::custom("nested more than 127 levels deep"));
@@ -131,7 +132,7 @@ impl<'b> Serializer for Writer<'b> {
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Written {
-        self.plain(value)
+        value.serialize(self)
     }
 
     fn serialize_none(self) -> Written {
