@@ -14,7 +14,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-use tracing::debug;
+use tracing::{Instrument, Span, debug};
 
 use crate::{
     Handler, Wire,
@@ -113,8 +113,16 @@ where
         }
     }
 
-    /// Answers requests until the client has no more, or the server ends.
-    pub(crate) async fn run(&mut self) {
+    /// Answers requests until the client has no more, or the server ends; in a span from the first
+    /// one on.
+    pub(crate) async fn run(&mut self, span: impl FnOnce() -> Span) {
+        // What a span takes, a subscriber may keep: who asks for nothing has none.
+        let first = self.next().await;
+        self.early = Some(Box::new(first));
+        self.answer_all().instrument(span()).await;
+    }
+
+    async fn answer_all(&mut self) {
         loop {
             match self.next().await {
                 // Boxed, so that a connection without a request has no room for a handler.

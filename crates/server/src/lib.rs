@@ -52,9 +52,9 @@
 //! - Every limit is on by default. Without descriptors, accepting waits and goes on.
 //!
 //! # What is observed
-//! With `tracing`: a span for each connection (number, uid, pid) and each request (id, and what
-//! [`Handler::describe`] says), and an event at its end with its outcome and duration, at the info
-//! level. What clients wrote is escaped.
+//! With `tracing`: a span for each connection (number, uid, pid), from its first request on, and
+//! each request (id, and what [`Handler::describe`] says), and an event at its end with its outcome
+//! and duration, at the info level. What clients wrote is escaped.
 
 mod alarm;
 mod answer;

@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Span, debug, info, info_span, warn};
 
 use crate::{
     Access, Handle, Handler, Limits, Listener, Peer, Socket, Wire,
@@ -87,7 +87,7 @@ where
     let server = Arc::new(Server { limits, ..Server::new(handler) });
     let outbox = Arc::new(Outbox::new(peer, &server.limits));
     let mut connection = Connection::<C, H, F, _>::new(stream, (|_| false, None), outbox, server);
-    connection.run().await;
+    connection.run(Span::none).await;
 }
 
 /// A server to be: set it up, then `.await` it.
@@ -365,10 +365,10 @@ async fn serve_one<C, H, F, L>(
     L: Listener,
 {
     let Peer { uid, pid, .. } = outbox.peer;
-    let span = info_span!("connection", number = seat.number, uid, pid);
+    let span = || info_span!("connection", number = seat.number, uid, pid);
     let kernel = (L::has_left as _, L::TRY_READ);
     let mut connection = Connection::<C, H, F, _>::new(stream, kernel, outbox, server);
-    connection.run().instrument(span).await;
+    connection.run(span).await;
     drop(seat);
 }
 
