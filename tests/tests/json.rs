@@ -141,6 +141,22 @@ impl Serialize for Bytes {
 }
 
 #[test]
+fn names_of_fields_are_escaped_whatever_their_length() {
+    #[derive(Serialize)]
+    struct Named {
+        #[serde(rename = "a\"b")]
+        short: u8,
+        #[serde(rename = "\\")]
+        shorter: u8,
+        #[serde(rename = "a longer name with a \n in it")]
+        long: u8,
+        #[serde(rename = "a longer name without one")]
+        plain: u8,
+    }
+    as_serde_json(&Named { short: 1, shorter: 2, long: 3, plain: 4 });
+}
+
+#[test]
 fn each_kind_of_data_is_written_as_serde_json_writes_it() {
     as_serde_json(&Shape::Unit);
     as_serde_json(&Shape::Newtype(7));

@@ -1,5 +1,8 @@
 //! The growable buffer: memory, a position, an end, and a hard maximum. It does no IO.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, io};
 
 use bytes::BytesMut;
@@ -251,9 +254,7 @@ impl Buffer {
         if bytes.len() < LARGE {
             return self.put_all([bytes]);
         }
-        if bytes.len() > self.capacity() - self.end {
-            self.make_room(bytes.len())?;
-        }
+        self.make_room(bytes.len())?;
         self.memory.truncate(self.end);
         self.memory.extend_from_slice(bytes);
         self.end += bytes.len();
@@ -342,9 +343,7 @@ impl Buffer {
     #[cold]
     #[expect(clippy::indexing_slicing, reason = "end ≤ memory.len() always holds")]
     fn open(&mut self, count: usize) -> Result<&mut [u8], Full> {
-        if count > self.capacity() - self.end {
-            self.make_room(count)?;
-        }
+        self.make_room(count)?;
         let len = self.end + count.max(LARGE);
         self.memory.resize(len.min(self.capacity()), 0);
         Ok(&mut self.memory[self.end..])
@@ -352,6 +351,9 @@ impl Buffer {
 
     /// Shifts, then grows, until `count` more bytes fit.
     fn make_room(&mut self, count: usize) -> Result<(), Full> {
+        if count <= self.capacity() - self.end {
+            return Ok(());
+        }
         let wanted = self.len().saturating_add(count);
         if wanted > self.max {
             return Err(Full { wanted, max: self.max });

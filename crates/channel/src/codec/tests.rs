@@ -1,6 +1,7 @@
 //! What cannot be seen from outside of a channel: where its memory is.
 
 use bytes::{BufMut, BytesMut};
+use serde::{Serialize, Serializer};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::Codec;
@@ -31,6 +32,56 @@ fn an_unfinished_frame_has_space_for_as_much_again_and_no_more_than_that() {
         assert!(codec.decode(&mut source).unwrap().is_none());
         assert_eq!((source.len(), source.capacity()), (len, capacity), "{len}");
     }
+}
+
+#[test]
+fn space_that_is_too_little_for_as_much_again_is_made_more() {
+    for (len, space, capacity) in [(9, 12, 24), (9, 17, 34), (9, 18, 18), (100, 199, 398)] {
+        let (mut codec, mut source) = (codec(), BytesMut::with_capacity(space));
+        source.put_bytes(b'1', len);
+        assert!(codec.decode(&mut source).unwrap().is_none());
+        assert_eq!((source.len(), source.capacity()), (len, capacity), "{len} in {space}");
+    }
+}
+
+#[test]
+fn limits_are_what_they_were_said_to_be() {
+    let outgoing = Limits { initial: 8, max: 64 };
+    let codec = Codec::<_, u64>::new(Json::default(), LIMITS, outgoing);
+    assert_eq!((codec.max_incoming(), codec.max_outgoing()), (LIMITS.max, outgoing.max));
+    assert_eq!(codec.initial_incoming(), LIMITS.initial);
+    let none = Codec::<_, u64>::new(Json::default(), Limits { initial: 0, max: 1 }, outgoing);
+    assert_eq!(none.initial_incoming(), 1, "a read of nothing looks like an end");
+}
+
+#[test]
+fn a_number_that_does_not_fit_is_too_large_and_not_impossible() {
+    let limits = Limits { initial: 4, max: 4 };
+    let mut codec = Codec::<_, u64>::new(Json::default(), limits, limits);
+    let error = codec.encode(&123_456_u64, &mut BytesMut::new()).unwrap_err();
+    assert!(error.is_too_large(), "{error}");
+    let error = codec.encode(&1.5e300, &mut BytesMut::new()).unwrap_err();
+    assert!(error.is_too_large(), "{error}");
+}
+
+/// Says what has hindered its text from being written.
+struct Telling<'t>(&'t str, std::cell::RefCell<String>);
+
+impl Serialize for Telling<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer
+            .serialize_str(self.0)
+            .inspect_err(|error| *self.1.borrow_mut() = error.to_string())
+    }
+}
+
+#[test]
+fn what_is_written_may_ask_why_it_cannot_be() {
+    let limits = Limits { initial: 4, max: 8 };
+    let mut codec = Codec::<_, u64>::new(Json::default(), limits, limits);
+    let text = Telling("far too long", Default::default());
+    assert!(codec.encode(&text, &mut BytesMut::new()).is_err());
+    assert_eq!(*text.1.borrow(), "14 bytes do not fit into a buffer of at most 8 bytes");
 }
 
 #[test]

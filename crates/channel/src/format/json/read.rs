@@ -49,7 +49,7 @@ impl<'t> Reader<'t> {
     fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.as_bytes().get(self.at)?;
-            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
                 return Some(byte);
             }
             self.at += 1;
@@ -182,13 +182,11 @@ impl<'t> Reader<'t> {
 /// A number without a sign, as `serde_json` reads it.
 #[inline]
 fn unsigned(number: &str) -> Option<u64> {
-    // 19 digits always fit.
-    let is_plain = match number.as_bytes() {
-        [digit] => digit.is_ascii_digit(),
-        [b'1'..=b'9', rest @ ..] => rest.len() < 19 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if is_plain { u64::from_str(number).ok() } else { None }
+    // Rust also takes a plus and leading zeros.
+    match number.as_bytes() {
+        [b'0'] | [b'1'..=b'9', ..] => u64::from_str(number).ok(),
+        _ => None,
+    }
 }
 
 type Number<'n> = serde_json::Deserializer<serde_json::de::StrRead<'n>>;

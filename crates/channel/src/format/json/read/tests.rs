@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Reader, read};
+use super::{GaveUp, Reader, read, unsigned};
 use crate::{Request, Response};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -181,6 +181,49 @@ fn messages_as_they_mostly_are_are_read_here() {
 }
 
 #[test]
+fn what_is_common_is_read_here_whatever_it_is_in() {
+    let siblings = format!("[{}[]]", "[],".repeat(200));
+    let all = [
+        "\"a\"",
+        "null",
+        "true",
+        "false",
+        "[]",
+        "{}",
+        "[true,\"a\",{\"b\":[0,-1,2.5]}]",
+        &siblings,
+    ];
+    for text in all {
+        assert!(agree::<Value>(text), "{text}");
+    }
+    assert!(agree::<bool>("true") && agree::<bool>(" false\n"));
+    assert!(agree::<Vec<u8>>("[ 1,\t22, 255 ]") && agree::<Vec<i64>>("[-1, 0]"));
+}
+
+#[test]
+fn a_number_without_a_sign_is_read_here() {
+    let largest = u64::MAX.to_string();
+    for number in ["0", "7", "10", "9007199254740993", "1000000000000000000", &largest] {
+        assert_eq!(unsigned(number), number.parse().ok(), "{number}");
+    }
+    for number in ["", "00", "01", "+1", "-1", "1.5", "1e3", "1-", "18446744073709551616", "e", "-"]
+    {
+        assert_eq!(unsigned(number), None, "{number}");
+    }
+    let digit = |text| {
+        let mut reader = Reader { text, at: 0, depth: 1 };
+        let digit = reader.digit();
+        (digit, reader.at)
+    };
+    for (text, found) in [("7,", (Some(7), 1)), (" 0}", (Some(0), 2)), ("9,8", (Some(9), 1))] {
+        assert_eq!(digit(text), found, "{text}");
+    }
+    for text in ["", "7", "77,", "7 ,", "x,", "-,", ",", "7]"] {
+        assert_eq!(digit(text).0, None, "{text}");
+    }
+}
+
+#[test]
 fn what_is_given_up_is_given_up_for_good() {
     let text = "\"a\\n\"1";
     let mut reader = Reader { text, at: 0, depth: 1 };
@@ -188,6 +231,7 @@ fn what_is_given_up_is_given_up_for_good() {
     assert!(reader.string().is_err() && reader.number().is_empty() && reader.peek().is_none());
     assert_ne!(reader.at, text.len());
     assert_eq!(read::<Lenient>(text), None);
+    assert_eq!(GaveUp.to_string(), "not read here");
 }
 
 #[test]
