@@ -84,7 +84,7 @@ async fn an_owner_that_may_not_be_set_is_refused_and_nothing_stays() {
 #[test]
 fn under_umask_zero_the_mode_is_never_looser_than_asked_for() {
     let home = Home::new();
-    let Some(calls) = system_calls(&home, &[("MODE", "666"), ("UMASK", "0"), ("GIVE", "1")]) else {
+    let Some(calls) = mode_calls(&home, &[("MODE", "666"), ("UMASK", "0"), ("GIVE", "1")]) else {
         return;
     };
     let order = [
@@ -106,10 +106,20 @@ fn under_umask_zero_the_mode_is_never_looser_than_asked_for() {
 #[test]
 fn the_mode_of_a_private_socket_is_set_before_it_exists_and_never_again() {
     let home = Home::new();
-    let Some(calls) = system_calls(&home, &[("UMASK", "0")]) else { return };
+    let Some(calls) = mode_calls(&home, &[("UMASK", "0")]) else { return };
     assert_eq!(calls.len(), 3, "{calls:#?}");
     assert!(calls[0].contains("fchmod(") && calls[0].contains(", 0600)"), "{calls:#?}");
     assert!(calls[1].contains("bind(") && calls[2].contains("listen("), "{calls:#?}");
+}
+
+#[test]
+fn the_new_socket_is_opened_itself_whatever_took_its_place() {
+    let home = Home::new();
+    let Some(calls) = system_calls(&home, "openat", &[("MODE", "666")]) else { return };
+    let opened = calls.iter().find(|call| call.contains("\"daemon.sock\"")).unwrap();
+    for flag in ["O_PATH", "O_NOFOLLOW", "O_CLOEXEC"] {
+        assert!(opened.contains(flag), "{opened}");
+    }
 }
 
 #[test]
@@ -146,7 +156,15 @@ fn outside_of_a_runtime_it_panics_and_leaves_no_socket() {
 }
 
 /// What a server asks of the system about its socket and its mode. `None` without `strace`.
-fn system_calls(home: &Home, options: &[(&str, &str)]) -> Option<Vec<String>> {
+fn mode_calls(home: &Home, options: &[(&str, &str)]) -> Option<Vec<String>> {
+    system_calls(
+        home,
+        "fchmod,fchmodat,?chmod,?fchmodat2,bind,listen,?chown,?lchown,fchown,fchownat",
+        options,
+    )
+}
+
+fn system_calls(home: &Home, which: &str, options: &[(&str, &str)]) -> Option<Vec<String>> {
     let (trace, path) = (home.path("trace"), home.path("daemon.sock"));
     let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
     if !works.is_ok_and(|status| status.success()) {
@@ -154,9 +172,7 @@ fn system_calls(home: &Home, options: &[(&str, &str)]) -> Option<Vec<String>> {
         return None;
     }
     let mut command = Command::new("strace");
-    command.args(["-f", "-e", "signal=none", "-e"]);
-    command
-        .arg("trace=fchmod,fchmodat,?chmod,?fchmodat2,bind,listen,?chown,?lchown,fchown,fchownat");
+    command.args(["-f", "-e", "signal=none", "-e", &format!("trace={which}")]);
     command.arg("-o").arg(&trace).arg(env::current_exe().unwrap()).args(ARGS);
     as_server(&mut command, &path, options);
     let mut server = Server::spawn(command);

@@ -1,6 +1,6 @@
 //! Where a socket may be.
 
-use std::{fs, os::unix::net::UnixStream};
+use std::{fs, io, os::unix::net::UnixStream};
 
 use kakehi_server::{BindErrorKind as Kind, Socket};
 
@@ -98,6 +98,10 @@ async fn a_file_in_the_place_of_the_directory_is_refused() {
         let error = builder.listen().unwrap_err();
         assert_refused(&error, Kind::MissingParent, "file is not a directory", "in a directory");
     }
+    let error = Socket::bind(home.path("file/in/daemon.sock")).create_parent().listen();
+    let error = error.unwrap_err();
+    assert_eq!(error.io_kind(), Some(io::ErrorKind::NotADirectory));
+    assert!(error.to_string().contains("file/in cannot be created"), "{error}");
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ use std::{
     fs::{self, File},
     io::{Seek, Write},
     os::unix::{fs::symlink, net::UnixStream},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use kakehi_server::{BindErrorKind as Kind, Socket};
+use rustix::fs::OFlags;
 
 use super::{Home, assert_refused, give, is_root, make_fifo, other::Server, skip};
 
@@ -58,6 +60,21 @@ async fn a_server_whose_lock_file_was_removed_is_still_not_replaced() {
     let _first = Socket::bind(&path).listen().unwrap();
     fs::remove_file(home.path("daemon.sock.lock")).unwrap();
     assert_eq!(Socket::bind(&path).listen().unwrap_err().kind(), Kind::InUse);
+}
+
+#[tokio::test]
+async fn opening_a_lock_file_waits_for_nothing_and_no_child_inherits_it() {
+    let home = Home::new();
+    let _server = Socket::bind(home.path("daemon.sock")).listen().unwrap();
+    let lock = home.path("daemon.sock.lock");
+    let mut descriptors = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap());
+    let held = descriptors.find(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == lock)).unwrap();
+    let info = Path::new("/proc/self/fdinfo").join(held.file_name());
+    let info = fs::read_to_string(info).unwrap();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+    let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+    let wanted = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
+    assert_eq!(flags & wanted, wanted, "{flags:o}");
 }
 
 #[tokio::test]
