@@ -65,6 +65,26 @@ async fn all(stream: &mut DuplexStream) -> Vec<String> {
 const ASK: &str = r#"{"id":"a","version":0,"command":"go"}"#;
 
 #[tokio::test(start_paused = true)]
+async fn progress_is_at_the_client_before_any_time_has_passed() {
+    let (mut stream, _) = start(
+        async |_: Request<String>, context: Context| {
+            for step in ["one", "two"] {
+                context.progress(step).await?;
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            Ok::<_, Failure>("done")
+        },
+        Limits::default(),
+    );
+    ask(&mut stream, &[ASK]).await;
+    let began = Instant::now();
+    for (message, seconds) in [("one", 0), ("two", 5), ("done", 10)] {
+        assert_eq!(response(&mut stream).await.unwrap().message, message);
+        assert_eq!(began.elapsed(), Duration::from_secs(seconds), "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn returning_ok_is_one_ok_after_the_progress() {
     let (mut stream, _) = start(
         async |_: Request<String>, context: Context| {

@@ -1,0 +1,65 @@
+//! Two sides whose system calls are counted, without polling before they sleep:
+//! `calls serve SOCKET` until asked to stop; `calls ask SOCKET one COUNT`, one call at a time;
+//! `calls ask SOCKET stream COUNT`, one call with so many responses.
+
+use std::{env, error::Error, time::Duration};
+
+use kakehi_channel::{Request, Response};
+use kakehi_client::Client;
+use kakehi_server::{Context, Failure, Handle, Socket, serve};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve", path] => answer(path).await,
+        ["ask", path, "one", count] => ask_one_by_one(path, count.parse()?).await,
+        ["ask", path, "stream", count] => ask_for_a_stream(path, count.parse()?).await,
+        _ => Err("what is to be done?".into()),
+    }
+}
+
+async fn answer(path: &str) -> Result<(), Box<dyn Error>> {
+    let handle = Handle::default();
+    let stop = handle.clone();
+    let handler = move |request: Request<u32>, context: Context| {
+        let stop = stop.clone();
+        async move {
+            for number in 0..request.command.unwrap_or_default() {
+                context.progress(&format!("number {number}")).await?;
+            }
+            if request.command.is_none() {
+                stop.shutdown();
+            }
+            Ok::<_, Failure>("done")
+        }
+    };
+    serve(Socket::bind(path).listen()?, handler).handle(&handle).busy_poll(None).await;
+    Ok(())
+}
+
+fn client(path: &str) -> Client<Request<u32>, Response<()>> {
+    let builder = Client::builder(path).typed::<u32, ()>();
+    builder.busy_poll(None).deadline(None).timeout(Duration::from_secs(20)).build()
+}
+
+async fn ask_one_by_one(path: &str, count: u32) -> Result<(), Box<dyn Error>> {
+    let client = client(path);
+    for _ in 0..count {
+        client.request(0_u32).await?;
+    }
+    client.call(Request::new("stop")).await?;
+    Ok(())
+}
+
+async fn ask_for_a_stream(path: &str, count: u32) -> Result<(), Box<dyn Error>> {
+    let client = client(path);
+    let mut responses = client.request(count).send().await?;
+    let mut seen = 0;
+    while responses.next().await.transpose()?.is_some() {
+        seen += 1;
+    }
+    drop(responses);
+    client.call(Request::new("stop")).await?;
+    if seen == count + 1 { Ok(()) } else { Err(format!("{seen} responses to {count}").into()) }
+}
