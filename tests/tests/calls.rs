@@ -78,7 +78,7 @@ fn counted(trace: &Path) -> Calls {
         match (row.get(3).unwrap().parse::<u32>(), row.last().copied()) {
             (Ok(_), Some("total")) | (Err(_), _) | (_, None) => {}
             (Ok(count), Some(name)) if name.starts_with("epoll_") => {
-                calls.waits += f64::from(count)
+                calls.waits += f64::from(count);
             }
             (Ok(count), Some(_)) => calls.others += f64::from(count),
         }

@@ -445,6 +445,22 @@ async fn only_an_idempotent_request_is_sent_again_after_it_was_sent() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_written_in_part_is_not_sent_again_by_itself() {
+    let (_dir, path) = place();
+    let server = RawServer::start(&path, |mut peer, _| async move {
+        let Request { id, .. }: Request = peer.next().await.unwrap().unwrap();
+        peer.send(Response::ok(id, "done")).await.unwrap();
+        // As much of the next one as the socket takes is written meanwhile.
+        sleep(Duration::from_millis(200)).await;
+    });
+    let client = Client::builder(&path).build();
+    client.request("small").await.unwrap();
+    let error = client.request("x".repeat(900_000)).await.unwrap_err();
+    assert!(error.is_unknown() && error.is_disconnected(), "{error:?}");
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
 async fn an_idempotent_request_is_not_sent_for_ever_nor_after_a_response_was_shown() {
     let (_dir, path) = place();
     let read = Arc::new(AtomicUsize::new(0));

@@ -446,6 +446,35 @@ async fn a_request_that_the_server_does_not_read_was_sent_if_any_of_it_was_writt
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_whose_server_leaves_before_it_read_was_sent_if_any_of_it_was_written() {
+    for (room, outcome) in [(64, Outcome::Unknown), (0, Outcome::NotSent)] {
+        let (mut ours, theirs) = tokio::io::duplex(64);
+        ours.write_all(&vec![b' '; 64 - room]).await.unwrap();
+        let mut connection = Connection::new(Channel::<Request, Response, Json, _>::new(ours));
+        let sending = connection.request("x".repeat(1000)).send();
+        let (sent, ()) = tokio::join!(sending, async {
+            sleep(SECOND).await;
+            drop(theirs);
+        });
+        let error = sent.unwrap_err();
+        assert!(error.is_disconnected(), "{error:?}");
+        assert_eq!(error.outcome(), outcome);
+        assert!(!connection.is_open());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_pool_even_an_idempotent_request_that_was_lost_stays_unknown() {
+    let (mut connection, mut theirs) = connected();
+    let (answer, ()) = tokio::join!(connection.request("x").idempotent().into_future(), async {
+        read_frame(&mut theirs).await;
+        drop(theirs);
+    });
+    let error = answer.unwrap_err();
+    assert!(error.is_unknown() && error.is_disconnected(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_clock_of_the_first_response_covers_the_writing() {
     let (ours, mut theirs) = tokio::io::duplex(64);
     let mut connection = Connection::new(Channel::<Request, Response, Json, _>::new(ours));

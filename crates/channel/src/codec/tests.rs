@@ -1,5 +1,7 @@
 //! What cannot be seen from outside of a channel: where its memory is.
 
+use std::cell::RefCell;
+
 use bytes::{BufMut, BytesMut};
 use serde::{Serialize, Serializer};
 use tokio_util::codec::{Decoder, Encoder};
@@ -65,7 +67,7 @@ fn a_number_that_does_not_fit_is_too_large_and_not_impossible() {
 }
 
 /// Says what has hindered its text from being written.
-struct Telling<'t>(&'t str, std::cell::RefCell<String>);
+struct Telling<'t>(&'t str, RefCell<String>);
 
 impl Serialize for Telling<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -79,7 +81,7 @@ impl Serialize for Telling<'_> {
 fn what_is_written_may_ask_why_it_cannot_be() {
     let limits = Limits { initial: 4, max: 8 };
     let mut codec = Codec::<_, u64>::new(Json::default(), limits, limits);
-    let text = Telling("far too long", Default::default());
+    let text = Telling("far too long", RefCell::default());
     assert!(codec.encode(&text, &mut BytesMut::new()).is_err());
     assert_eq!(*text.1.borrow(), "14 bytes do not fit into a buffer of at most 8 bytes");
 }
