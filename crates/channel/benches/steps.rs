@@ -20,15 +20,11 @@ fn response(size: usize) -> Response<()> {
     Response::processing("ID-00000001", "x".repeat(size))
 }
 
-fn bytes(size: usize) -> BytesCount {
-    BytesCount::new(size)
-}
-
 #[divan::bench(args = SIZES)]
 fn buffer_put_and_consume(bencher: Bencher<'_, '_>, size: usize) {
     let data = vec![b'x'; size];
     let mut buffer = Buffer::new(1024, MAX);
-    bencher.counter(bytes(size)).bench_local(|| {
+    bencher.counter(BytesCount::new(size)).bench_local(|| {
         buffer.put(black_box(&data)).unwrap();
         buffer.consume(size);
     });
@@ -85,13 +81,13 @@ fn framed<F: Encode<T>, T>(format: &mut F, message: &T) -> Vec<u8> {
 
 fn find<F: Format + Default>(bencher: Bencher<'_, '_>, frame: &[u8]) {
     bencher
-        .counter(bytes(frame.len()))
+        .counter(BytesCount::new(frame.len()))
         .bench_local(|| F::default().find(black_box(frame), MAX).unwrap().unwrap());
 }
 
 fn encode<F: Encode<T> + Default, T>(bencher: Bencher<'_, '_>, size: usize, message: &T) {
     let mut out = Buffer::new(1024, MAX);
-    bencher.counter(bytes(size)).bench_local(|| {
+    bencher.counter(BytesCount::new(size)).bench_local(|| {
         encode_frame(&mut F::default(), black_box(message), &mut out, MAX).unwrap();
         out.consume(out.len());
     });
@@ -102,7 +98,7 @@ where
     F: Decode<T> + Default,
 {
     let payload = F::default().find(frame, MAX).unwrap().unwrap().payload;
-    bencher.counter(bytes(frame.len())).bench_local(|| {
+    bencher.counter(BytesCount::new(frame.len())).bench_local(|| {
         F::default().decode(black_box(frame.get(payload.clone()).unwrap())).unwrap()
     });
 }

@@ -118,8 +118,9 @@ where
     pub(crate) async fn run(&mut self, span: impl FnOnce() -> Span) {
         // What a span takes, a subscriber may keep: who asks for nothing has none.
         let first = self.next().await;
+        let span = if matches!(first, Incoming::End) { Span::none() } else { span() };
         self.early = Some(Box::new(first));
-        self.answer_all().instrument(span()).await;
+        self.answer_all().instrument(span).await;
     }
 
     async fn answer_all(&mut self) {

@@ -1,5 +1,5 @@
 //! Two sides whose system calls are counted, without polling before they sleep:
-//! `calls serve SOCKET` until asked to stop; `calls ask SOCKET one COUNT`, one call at a time;
+//! `calls serve SOCKET` until asked to stop, or for two minutes; `calls ask SOCKET one COUNT`, one call at a time;
 //! `calls ask SOCKET stream COUNT`, one call with so many responses.
 
 use std::{env, error::Error, time::Duration};
@@ -7,6 +7,7 @@ use std::{env, error::Error, time::Duration};
 use kakehi_channel::{Request, Response};
 use kakehi_client::Client;
 use kakehi_server::{Context, Failure, Handle, Socket, serve};
+use tokio::time::sleep;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -34,7 +35,12 @@ async fn answer(path: &str) -> Result<(), Box<dyn Error>> {
             Ok::<_, Failure>("done")
         }
     };
-    serve(Socket::bind(path).listen()?, handler).handle(&handle).busy_poll(None).await;
+    serve(Socket::bind(path).listen()?, handler)
+        .handle(&handle)
+        .busy_poll(None)
+        // Its client may fail before it says so.
+        .shutdown(sleep(Duration::from_secs(120)))
+        .await;
     Ok(())
 }
 
