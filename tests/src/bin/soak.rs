@@ -27,6 +27,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+/// The allocator of the `server` binary, here with [`PLAIN`].
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// One arena, no caches of threads, and a free page goes back at once: what is seen is what the
+/// server holds, not what an allocator keeps of the most that there ever was at once.
+const PLAIN: (&str, &str) = ("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0");
+
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How many clients there are at once.
@@ -79,7 +87,9 @@ async fn soak(trips: u64, connects: u64, sessions: u64) -> Outcome {
     let folder = tempfile::tempdir()?;
     let path: Arc<Path> = folder.path().join("socket").into();
     let program = env::current_exe()?;
-    let server = Server(Command::new(program).arg("serve").arg(&*path).spawn()?);
+    let (name, value) = PLAIN;
+    let server = Command::new(program).arg("serve").arg(&*path).env(name, value).spawn()?;
+    let server = Server(server);
     while UnixStream::connect(&path).await.is_err() {
         sleep(Duration::from_millis(10)).await;
     }
