@@ -196,6 +196,42 @@ fn keys_of_maps_are_texts_or_stand_for_one() {
     }
 }
 
+/// A map of one entry.
+struct One<K>(K);
+
+impl<K: Serialize> Serialize for One<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(&self.0, 1)])
+    }
+}
+
+#[test]
+fn a_key_of_any_kind_is_written_or_refused_as_by_serde_json() {
+    #[track_caller]
+    fn alike<K: Serialize>(key: K) {
+        let ours = written(&One(&key));
+        if let Ok(theirs) = serde_json::to_string(&One(key)) {
+            return assert_eq!(ours.unwrap(), theirs);
+        }
+        let error = ours.unwrap_err();
+        assert!(error.contains("key must be a string"), "{error}");
+    }
+    alike(0.1_f32);
+    alike(-1e300);
+    alike(f32::NAN);
+    alike(f64::INFINITY);
+    alike(Newtype(-7));
+    alike(Bytes);
+    alike(Unit);
+    alike(Shape::Unit);
+    alike(Shape::Newtype(7));
+    alike(Shape::Tuple(7, "seven"));
+    alike(Shape::Struct { side: 0.1, name: None });
+    alike(Tuple(1, true));
+    alike(Empty {});
+    alike(BTreeMap::from([(1, 2)]));
+}
+
 /// What the `RawValue` of `serde_json` is to a serializer.
 #[derive(Serialize)]
 #[serde(rename = "$serde_json::private::RawValue")]
@@ -204,8 +240,18 @@ struct Raw {
     json: &'static str,
 }
 
+#[derive(Serialize)]
+#[serde(rename = "$serde_json::private::RawValue")]
+struct NoJson {
+    #[serde(rename = "$serde_json::private::RawValue")]
+    json: u8,
+}
+
 #[test]
 fn json_that_stands_already_is_written_as_it_is() {
     let raw = Raw { json: r#"{ "as" : "it is" }"# };
     assert_eq!(written(&[raw]).unwrap(), r#"[{ "as" : "it is" }]"#);
+
+    let error = written(&[NoJson { json: 1 }]).unwrap_err();
+    assert!(error.contains("expected JSON as it stands"), "{error}");
 }

@@ -222,3 +222,18 @@ async fn a_server_at_its_limit_and_one_that_ends_are_busy() {
     handle.shutdown();
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_refuses_for_another_reason_is_quoted() {
+    let home = Home::new();
+    let path = home.path("app.sock");
+    let _server = RawServer::start(&path, async |mut peer, _| {
+        let Some(Ok(request)) = peer.next().await else { return };
+        let why = kakehi_channel::Refusal::TooSlow;
+        peer.send(kakehi_channel::Response::refused(request.id, why, "late")).await.unwrap();
+    });
+    let report = doctor::examine(&path, LONG).await;
+    let what = "the server refuses requests: too_slow";
+    let finding = problem(&report, Check::Admission, Problem::Protocol, what);
+    assert_eq!((why(finding), remedy(finding)), ("late", "see the server's log"));
+}

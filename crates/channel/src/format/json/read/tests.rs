@@ -1,7 +1,14 @@
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Debug},
+    marker::PhantomData,
+};
 
 use proptest::prelude::*;
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
 use serde_json::Value;
 
 use super::{GaveUp, Reader, read, unsigned};
@@ -240,4 +247,99 @@ fn what_is_too_deep_is_left_alone() {
     assert!(read::<Value>(&nested(100)).is_some());
     assert!(read::<Value>(&nested(101)).is_none());
     assert!(read::<Value>(&"[".repeat(1_000_000)).is_none());
+}
+
+/// A map of one entry, or of none.
+#[derive(Debug, PartialEq)]
+struct One<K>(Option<(K, u8)>);
+
+impl<'de, K: Deserialize<'de>> Deserialize<'de> for One<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entry<K>(PhantomData<K>);
+        impl<'de, K: Deserialize<'de>> Visitor<'de> for Entry<K> {
+            type Value = One<K>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<One<K>, A::Error> {
+                map.next_entry().map(One)
+            }
+        }
+        deserializer.deserialize_map(Entry(PhantomData))
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Unit;
+#[derive(Debug, PartialEq, Deserialize)]
+struct Newtype<T>(T);
+#[derive(Debug, PartialEq, Deserialize)]
+struct Tuple(u8, String);
+
+/// Bytes, asked for as such: whether to be kept.
+#[derive(Debug, PartialEq)]
+struct Bytes<const KEPT: bool>(Vec<u8>);
+
+impl<'de, const KEPT: bool> Deserialize<'de> for Bytes<KEPT> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        let read = if KEPT {
+            deserializer.deserialize_byte_buf(Any)
+        } else {
+            deserializer.deserialize_bytes(Any)
+        };
+        read.map(Self)
+    }
+}
+
+#[test]
+fn each_kind_of_data_is_read_as_serde_json_reads_it_or_left_to_it() {
+    assert!(agree::<Unit>("null") && agree::<Option<Unit>>("null"));
+    assert!(agree::<Newtype<u8>>("7") && agree::<Newtype<Newtype<String>>>("\"a\""));
+    assert!(agree::<Tuple>("[7,\"a\"]"));
+    assert!(!agree::<Bytes<false>>("\"a\"") && !agree::<Bytes<true>>("\"a\""));
+    for text in ["null", "7", "\"a\"", "[7]", "[7,\"a\",1]", "[7,1]", "{}", "{\"unit\":null}"] {
+        agree::<Unit>(text);
+        agree::<Newtype<u8>>(text);
+        agree::<Tuple>(text);
+    }
+}
+
+#[test]
+fn a_key_of_any_kind_is_read_as_serde_json_reads_it_or_left_to_it() {
+    assert!(agree::<One<String>>(r#"{"a":1}"#) && agree::<One<String>>("{}"));
+    assert!(agree::<One<Newtype<String>>>(r#"{"a":1}"#));
+    for key in ["a", "7", "-7", "1.5", "true", "null", "", "unit", "new", "Unit", "[7,\\\"a\\\"]"] {
+        let text = format!("{{\"{key}\":1}}");
+        agree::<One<Newtype<u8>>>(&text);
+        agree::<One<bool>>(&text);
+        agree::<One<char>>(&text);
+        agree::<One<f64>>(&text);
+        agree::<One<i128>>(&text);
+        agree::<One<Option<String>>>(&text);
+        agree::<One<()>>(&text);
+        agree::<One<Unit>>(&text);
+        agree::<One<(u8, String)>>(&text);
+        agree::<One<Tuple>>(&text);
+        agree::<One<Vec<u8>>>(&text);
+        agree::<One<Kind>>(&text);
+        agree::<One<Whole>>(&text);
+        agree::<One<One<u8>>>(&text);
+        agree::<One<Bytes<false>>>(&text);
+        agree::<One<Bytes<true>>>(&text);
+        agree::<One<Value>>(&text);
+    }
 }
