@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     thread,
@@ -19,7 +19,7 @@ use std::{
 };
 
 use kakehi_channel::{Channel, Json};
-use kakehi_tests::wire::poll_once;
+use kakehi_tests::{programs::PATIENCE, wire::poll_once};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
     task::yield_now,
@@ -40,6 +40,10 @@ struct Watched {
 struct Past {
     looks: AtomicUsize,
     bytes: Mutex<Vec<u8>>,
+    /// Nothing more comes.
+    ended: AtomicBool,
+    /// What comes after the bytes is an error.
+    broken: AtomicBool,
 }
 
 impl Past {
@@ -56,6 +60,12 @@ fn try_read(watched: &Watched, space: &mut [u8]) -> io::Result<usize> {
     watched.past.looks.fetch_add(1, Ordering::Relaxed);
     let mut bytes = watched.past.bytes.lock().unwrap();
     if bytes.is_empty() {
+        if watched.past.ended.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        if watched.past.broken.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         return Err(io::ErrorKind::WouldBlock.into());
     }
     let count = bytes.len().min(space.len());
@@ -209,5 +219,56 @@ fn the_end_is_told_by_the_stream() {
             assert_eq!(channel.next().await.unwrap().unwrap(), "last");
         }
         assert!(channel.next().await.is_none());
+    });
+}
+
+#[test]
+fn an_end_that_is_seen_past_the_stream_is_not_looked_for_again() {
+    alone(SHORT, async |mut channel, mut theirs, past| {
+        learn(&mut channel, &mut theirs).await;
+        channel.expect_soon();
+        past.ended.store(true, Ordering::Relaxed);
+        drop(theirs);
+        assert!(channel.next().await.is_none());
+        assert_eq!(past.looks(), usize::from(may_poll()));
+    });
+}
+
+#[test]
+fn what_came_before_an_error_is_read() {
+    alone(LONG, async |mut channel, mut theirs, past| {
+        learn(&mut channel, &mut theirs).await;
+        if !may_poll() {
+            return;
+        }
+        channel.expect_soon();
+        // As much as is looked for at first, so that it looks once more.
+        let word = "x".repeat(1024 - 3);
+        past.put(format!("{word:?}\0").as_bytes());
+        past.broken.store(true, Ordering::Relaxed);
+        let next = tokio::time::timeout(PATIENCE, channel.next()).await;
+        assert!(next.unwrap().unwrap().unwrap() == word);
+        drop(theirs);
+        assert!(channel.next().await.is_none());
+    });
+}
+
+#[test]
+fn where_others_have_work_a_channel_stops_polling() {
+    alone(LONG, async |mut channel, mut theirs, past| {
+        learn(&mut channel, &mut theirs).await;
+        channel.expect_soon();
+        let (word, ()) = tokio::join!(channel.next(), async {
+            yield_now().await;
+            thread::sleep(Duration::from_millis(1));
+            yield_now().await;
+            let looks = past.looks();
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            assert_eq!(past.looks(), looks);
+            theirs.write_all(b"\"there\"\0").await.unwrap();
+        });
+        assert_eq!(word.unwrap().unwrap(), "there");
     });
 }

@@ -1,7 +1,4 @@
 //! Where a connection comes from, and goes back to.
-
-use std::fmt;
-
 use tokio::time::Instant;
 
 use crate::pool::{Place, Pool};
@@ -32,15 +29,6 @@ impl<L> Home<'_, L> {
         match self {
             Self::Own(_) => None,
             Self::Pool(place) => Some(&place.pool),
-        }
-    }
-}
-
-impl<L> fmt::Debug for Home<'_, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Own(_) => f.write_str("Own"),
-            Self::Pool(place) => place.pool.fmt(f),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What goes into the sink: whole messages, or nothing.
 
-use std::{collections::BTreeMap, io::ErrorKind, task::Poll, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, io::ErrorKind, task::Poll, time::Duration};
 
-use futures::future::join;
+use futures::{SinkExt, future::join};
 use kakehi_channel::{Buffer, Channel, Error, Json, Limits, encode_frame};
 use kakehi_tests::wire::{Script, poll_once};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -173,4 +173,21 @@ fn a_stream_that_takes_one_byte_now_and_then_gets_all_of_them() {
         assert!(polls > 3, "it was written in pieces");
     }
     assert_eq!(channel.get_ref().written(), b"\"first\"\0\"second\"\0");
+}
+
+#[tokio::test]
+async fn messages_gather_until_there_are_64_kib_of_them() {
+    let (ours, _theirs) = tokio::io::duplex(1024);
+    let mut channel = Channel::<String, u8, Json, _>::new(ours);
+    // Its two quotes and the NUL byte are part of the frame.
+    channel.feed("x".repeat(64 * 1024 - 3 - 4)).await.unwrap();
+    channel.feed(String::new()).await.unwrap();
+    assert_eq!(channel.staged(), 64 * 1024 - 1);
+    assert!(poll_once(poll_fn(|cx| channel.poll_ready_unpin(cx))).is_ready());
+    assert_eq!(channel.staged(), 64 * 1024 - 1);
+
+    let (ours, _theirs) = tokio::io::duplex(1024);
+    let mut channel = Channel::<String, u8, Json, _>::new(ours);
+    channel.feed("x".repeat(64 * 1024 - 3)).await.unwrap();
+    assert!(poll_once(poll_fn(|cx| channel.poll_ready_unpin(cx))).is_pending());
 }

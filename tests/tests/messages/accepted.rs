@@ -176,3 +176,22 @@ fn a_response_tells_a_client_all_that_it_needs() {
     }
     assert_eq!(format!("{:>6}|{:<6}|", Status::Ok, Status::Error), "    OK|ERROR |");
 }
+
+/// A reply of which no more is known than what must be.
+struct Bare;
+
+impl Reply for Bare {
+    fn status(&self) -> Option<Status> {
+        Some(Status::Processing)
+    }
+
+    fn id(&self) -> Option<&str> {
+        None
+    }
+}
+
+#[test]
+fn a_reply_says_no_more_by_itself_than_its_status() {
+    assert!(!Bare.is_keep_alive());
+    assert_eq!((Bare.message(), Bare.refusal()), (None, None));
+}
