@@ -329,6 +329,26 @@ async fn keep_alives_come_at_half_of_the_timeout_and_only_when_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keep_alives_and_deadlines_of_many_hours_are_kept_too() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (mut stream, _) = start(
+        async |_: Request<String>, _: Context| pending::<Result<(), String>>().await,
+        Limits::default(),
+    );
+    let begun = Instant::now();
+    let (timeout, deadline) = (10 * HOUR.as_millis(), 30 * HOUR.as_millis());
+    let clocks = format!(r#""timeout_ms":{timeout},"deadline_ms":{deadline}"#);
+    ask(&mut stream, &[&format!(r#"{{"id":"h","version":0,{clocks}}}"#)]).await;
+    for hour in (5..30).step_by(5) {
+        assert!(response(&mut stream).await.unwrap().status == Status::Processing);
+        assert_eq!(begun.elapsed(), hour * HOUR);
+    }
+    let last = response(&mut stream).await.unwrap();
+    assert!(last.status.is_final() && last.message.contains("deadline"), "{last:?}");
+    assert_eq!(begun.elapsed(), 30 * HOUR);
+}
+
+#[tokio::test(start_paused = true)]
 async fn progress_puts_keep_alives_off() {
     let (mut stream, _) = start(
         async |_: Request<String>, context: Context| {

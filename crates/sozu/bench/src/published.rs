@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use kakehi_sozu::command::{request::RequestType, response_content::ContentType};
 use sozu_client::{
     Client, Sender,
     channel::{ConnectionManager, ConnectionProperties},
 };
-use sozu_command_lib_1::proto::command::{request::RequestType, response_content::ContentType};
 
 pub(crate) async fn connect(socket: PathBuf) -> Client {
     let properties =

@@ -147,6 +147,8 @@ fn mistakes_in_the_syntax_are_told_beside_the_others() {
         &[(3, "quoted"), (4, "at least 1"), (5, "duplicate key")],
     );
     wrong("[job.a\nrun = ['true']\n", &[(1, "unclosed table"), (2, "unknown key")]);
+    // What was meant for `run` is perhaps what cannot be read.
+    wrong("[job.a]\nrun ['true']\n", &[(2, "")]);
     wrong("job = 1\n", &[(1, "job: expected tables, such as [job.backup], found 1")]);
     wrong("job.a = 1\n", &[(1, "job.a: expected a table with `run`, found 1")]);
 }
