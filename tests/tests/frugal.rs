@@ -1,0 +1,135 @@
+//! What a server does not do without need: it wakes nobody who is awake, and asks for nothing
+//! that it need not know.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+use std::{
+    future::{IntoFuture, pending},
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context as Task, Wake, Waker},
+    time::Duration,
+};
+
+use kakehi_channel::Request;
+use kakehi_server::{Context, Limits, Listener, Peer, serve, serve_stream};
+use tokio::{
+    io::{AsyncWriteExt, DuplexStream},
+    sync::{Mutex, Notify},
+    time::sleep,
+};
+
+const ASK: &[u8] = b"{\"id\":\"a\",\"version\":0}\0";
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_not_woken_for_what_it_sees_anyway() {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    theirs.write_all(ASK).await.unwrap();
+    let go_on = Arc::new(Notify::new());
+    let told = Arc::clone(&go_on);
+    let handler = move |_: Request, context: Context| {
+        let told = Arc::clone(&told);
+        async move {
+            context.progress("one").await?;
+            told.notified().await;
+            context.progress("two").await?;
+            context.progress("three").await?;
+            pending::<Result<(), kakehi_channel::Error>>().await
+        }
+    };
+    let mut serving = pin!(serve_stream(ours, Peer::own(), handler, Limits::default()));
+    let counter = Arc::new(Counter::default());
+    let waker = Waker::from(Arc::clone(&counter));
+    let mut poll = || assert!(serving.as_mut().poll(&mut Task::from_waker(&waker)).is_pending());
+    poll();
+    assert_eq!(counter.0.load(SeqCst), 0, "it waits");
+    go_on.notify_one();
+    assert_eq!(counter.0.load(SeqCst), 1, "the handler is to be polled");
+    poll();
+    assert_eq!(counter.0.load(SeqCst), 1, "it saw what the handler said");
+}
+
+#[tokio::test]
+async fn a_handler_that_only_waited_for_room_goes_on_a_while_in_the_same_turn() {
+    let (ours, mut theirs) = tokio::io::duplex(8 << 20);
+    theirs.write_all(ASK).await.unwrap();
+    let handler = async |_: Request, context: Context| {
+        for _ in 0..50_000 {
+            context.progress("x".repeat(50)).await?;
+        }
+        Ok::<_, kakehi_channel::Error>("done")
+    };
+    let mut serving = pin!(serve_stream(ours, Peer::own(), handler, Limits::default()));
+    let counter = Arc::new(Counter::default());
+    let waker = Waker::from(Arc::clone(&counter));
+    let mut turns = 0;
+    while {
+        let woken = counter.0.load(SeqCst);
+        assert!(serving.as_mut().poll(&mut Task::from_waker(&waker)).is_pending());
+        turns += 1;
+        counter.0.load(SeqCst) > woken
+    } {}
+    assert!(turns < 20, "{turns} turns for 50,000 messages");
+}
+
+/// One stream, of which is counted how often it was asked whether its peer has left.
+struct One(Mutex<Option<DuplexStream>>);
+
+static LOOKS: AtomicUsize = AtomicUsize::new(0);
+
+impl Listener for One {
+    type Stream = DuplexStream;
+
+    async fn accept(&self) -> io::Result<DuplexStream> {
+        let stream = self.0.lock().await.take();
+        match stream {
+            Some(stream) => Ok(stream),
+            None => pending().await,
+        }
+    }
+
+    fn peer(_: &DuplexStream) -> io::Result<Peer> {
+        Ok(Peer::own())
+    }
+
+    fn has_left(_: &DuplexStream) -> bool {
+        LOOKS.fetch_add(1, SeqCst);
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_a_client_has_left_is_asked_only_where_its_end_cannot_be_waited_for() {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let handler = async |_: Request, context: Context| {
+        for _ in 0..60 {
+            context.progress("working").await?;
+            sleep(Duration::from_secs(1)).await;
+        }
+        Ok::<_, kakehi_channel::Error>("done")
+    };
+    let listener = One(Mutex::new(Some(ours)));
+    let serving = tokio::spawn(serve(listener, handler).into_future());
+    theirs.write_all(ASK).await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(LOOKS.load(SeqCst), 0);
+    theirs.shutdown().await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    let looks = LOOKS.load(SeqCst);
+    assert!((15..=25).contains(&looks), "{looks} in 10 s");
+    serving.abort();
+}
