@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::Request;
+use kakehi_channel::{Request, TryRead};
 use kakehi_server::{Context, Limits, Listener, Peer, serve, serve_stream};
 use tokio::{
-    io::{AsyncWriteExt, DuplexStream},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     sync::{Mutex, Notify},
     time::sleep,
 };
@@ -90,9 +90,16 @@ async fn a_handler_that_only_waited_for_room_goes_on_a_while_in_the_same_turn() 
 struct One(Mutex<Option<DuplexStream>>);
 
 static LOOKS: AtomicUsize = AtomicUsize::new(0);
+/// How often it was looked for a request past the runtime.
+static POLLS: AtomicUsize = AtomicUsize::new(0);
 
 impl Listener for One {
     type Stream = DuplexStream;
+
+    const TRY_READ: Option<TryRead<DuplexStream>> = Some(|_, _| {
+        POLLS.fetch_add(1, SeqCst);
+        Err(io::ErrorKind::WouldBlock.into())
+    });
 
     async fn accept(&self) -> io::Result<DuplexStream> {
         let stream = self.0.lock().await.take();
@@ -131,5 +138,23 @@ async fn whether_a_client_has_left_is_asked_only_where_its_end_cannot_be_waited_
     sleep(Duration::from_secs(10)).await;
     let looks = LOOKS.load(SeqCst);
     assert!((15..=25).contains(&looks), "{looks} in 10 s");
+    serving.abort();
+}
+
+#[tokio::test]
+async fn who_asks_several_things_at_once_is_not_polled_for() {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let handler = async |_: Request, _: Context| Ok::<_, String>("done");
+    let listener = One(Mutex::new(Some(ours)));
+    let serving = serve(listener, handler).busy_poll(Duration::from_millis(200));
+    let serving = tokio::spawn(serving.into_future());
+    for _ in 0..10 {
+        theirs.write_all(&ASK.repeat(2)).await.unwrap();
+        let mut answers = 0;
+        while answers < 2 {
+            answers += usize::from(theirs.read_u8().await.unwrap() == 0);
+        }
+    }
+    assert_eq!(POLLS.load(SeqCst), 0);
     serving.abort();
 }

@@ -154,8 +154,13 @@ fn quiet_says_nothing_but_results_and_verbose_tells_what_happens() {
     assert_eq!((&*quiet.stdout, &*quiet.stderr), ("Done\n", ""));
     let verbose = asked("-v");
     assert_eq!(verbose.stdout, "Done\n");
-    assert!(
-        verbose.stderr.contains("DEBUG") && verbose.stderr.contains("connected"),
-        "{verbose:?}"
-    );
+    let lines: Vec<_> = verbose.stderr.lines().collect();
+    let line = |words: &[&str]| {
+        let found = lines.iter().find(|line| words.iter().all(|word| line.contains(word)));
+        found.unwrap_or_else(|| panic!("no line with {words:?} in {verbose:?}"))
+    };
+    let connected = line(&["connected path=", "DEBUG kakehi_client::"]);
+    // Seconds since its start, so that what takes long is seen.
+    assert!(connected.trim_start().split(' ').next().unwrap().parse::<f64>().is_ok());
+    line(&[" request id=\"", " outcome=\"ok\": the request has ended outcome=\"ok\" elapsed="]);
 }
