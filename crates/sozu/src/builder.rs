@@ -127,6 +127,8 @@ impl SozuBuilder {
         let outgoing = self.max_command_buffer_size.saturating_sub(MARGIN);
         let mut client = ClientBuilder::new(&self.path)
             .timeout(None)
+            // Sōzu asks its workers before it answers, and they need the cores.
+            .busy_poll(None)
             .deadline(self.deadline)
             .pool_size(size)
             .limits(
