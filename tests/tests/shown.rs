@@ -5,7 +5,7 @@
 use std::{fmt::Debug, future::IntoFuture};
 
 use kakehi_channel::Json;
-use kakehi_client::{Channel, Client, Connection, Error, Request, Response};
+use kakehi_client::{Channel, Client, Connection, Error, Outcome, Request, Response};
 use kakehi_server::{Answer, Context, Handle, Socket, serve};
 use kakehi_tests::raw::RawServer;
 use serde_json::json;
@@ -37,8 +37,14 @@ async fn a_client_shows_where_it_connects_and_how_far_it_is() {
     shows(&answer, &["Answer(Exchange {", "start"]);
     let mut responses = client.request(json!(SECRET)).send().await.unwrap();
     shows(&responses, &["Responses(Exchange {", "reading"]);
+    let stats = client.stats();
+    assert_eq!((stats.busy, stats.idle, stats.opened), (1, 0, 1));
     assert!(responses.next().await.unwrap().is_ok());
     shows(&responses, &["over"]);
+    let stats = client.stats();
+    assert_eq!((stats.busy, stats.idle, stats.opened), (0, 1, 1));
+    assert_eq!(format!("{:>8}|", Outcome::NotSent), "not_sent|");
+    assert_eq!(format!("{:>8}|", Outcome::Failed), "  failed|");
 }
 
 #[tokio::test]
