@@ -175,3 +175,48 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_counted_below_its_bound_and_no_lower() {
+        for bucket in 0..Latencies::BUCKETS - 1 {
+            let bound = Latencies::bound(bucket).expect("it has one");
+            let below = bound.saturating_sub(Duration::from_micros(1));
+            for (latency, place) in [(below, bucket), (bound, bucket + 1)] {
+                let counters = Counters::default();
+                counters.count(None, latency);
+                let ok = counters.stats().ok;
+                assert_eq!((ok.total, ok.mean(), ok.count()), (latency, latency, 1));
+                assert_eq!(ok.buckets.iter().position(|count| *count == 1), Some(place));
+            }
+        }
+        let counters = Counters::default();
+        counters.count(None, Duration::ZERO);
+        counters.count(None, Duration::MAX);
+        let ok = counters.stats().ok;
+        assert_eq!((ok.buckets.first(), ok.buckets.last()), (Some(&1), Some(&1)));
+        assert_eq!(Latencies::bound(0), Some(Duration::from_micros(16)));
+        assert_eq!(Latencies::bound(Latencies::BUCKETS - 1), None);
+    }
+
+    #[test]
+    fn each_outcome_is_counted_as_itself() {
+        let counters = Counters::default();
+        let outcomes = [
+            None,
+            Some(Outcome::NotSent),
+            Some(Outcome::Refused),
+            Some(Outcome::Failed),
+            Some(Outcome::Unknown),
+        ];
+        for (times, outcome) in (1..).zip(outcomes) {
+            (0..times).for_each(|_| counters.count(outcome, Duration::from_secs(1)));
+        }
+        let Stats { ok, not_sent, refused, failed, unknown, .. } = counters.stats();
+        let counts = [ok, not_sent, refused, failed, unknown].map(|kind| kind.count());
+        assert_eq!(counts, [1, 2, 3, 4, 5]);
+    }
+}
