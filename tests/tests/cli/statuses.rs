@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Permissions},
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Seek, Write},
     os::unix::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
@@ -159,6 +159,22 @@ fn a_request_over_the_limit_is_76_too_and_not_sent() {
     let mut client = jobs.client(&["send"]);
     client.stdin(File::open(file).unwrap());
     said(client).assert_failed(76, &["too large", "nothing was sent"]);
+}
+
+#[test]
+fn as_much_is_taken_from_standard_input_as_a_request_may_have() {
+    let jobs = Jobs::start();
+    let max = kakehi_channel::Limits::DEFAULT.max;
+    for (size, code) in [(max, 0), (max + 1, 76)] {
+        let mut file = tempfile::tempfile().unwrap();
+        let request = r#"{"command":"status"}"#;
+        file.write_all([request, &" ".repeat(size - request.len())].concat().as_bytes()).unwrap();
+        file.rewind().unwrap();
+        let mut client = jobs.client(&["send"]);
+        client.stdin(file);
+        let said = said(client);
+        assert_eq!(said.code, code, "{size}: {}", said.stderr);
+    }
 }
 
 #[test]
