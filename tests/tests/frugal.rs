@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 use std::{
+    cell::Cell,
     future::{IntoFuture, pending},
     io,
     pin::pin,
@@ -89,15 +90,17 @@ async fn a_handler_that_only_waited_for_room_goes_on_a_while_in_the_same_turn() 
 /// One stream, of which is counted how often it was asked whether its peer has left.
 struct One(Mutex<Option<DuplexStream>>);
 
-static LOOKS: AtomicUsize = AtomicUsize::new(0);
-/// How often it was looked for a request past the runtime.
-static POLLS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static LOOKS: Cell<usize> = const { Cell::new(0) };
+    /// How often it was looked for a request past the runtime. Each test has its own thread.
+    static POLLS: Cell<usize> = const { Cell::new(0) };
+}
 
 impl Listener for One {
     type Stream = DuplexStream;
 
     const TRY_READ: Option<TryRead<DuplexStream>> = Some(|_, _| {
-        POLLS.fetch_add(1, SeqCst);
+        POLLS.set(POLLS.get() + 1);
         Err(io::ErrorKind::WouldBlock.into())
     });
 
@@ -114,7 +117,7 @@ impl Listener for One {
     }
 
     fn has_left(_: &DuplexStream) -> bool {
-        LOOKS.fetch_add(1, SeqCst);
+        LOOKS.set(LOOKS.get() + 1);
         false
     }
 }
@@ -133,10 +136,10 @@ async fn whether_a_client_has_left_is_asked_only_where_its_end_cannot_be_waited_
     let serving = tokio::spawn(serve(listener, handler).into_future());
     theirs.write_all(ASK).await.unwrap();
     sleep(Duration::from_secs(30)).await;
-    assert_eq!(LOOKS.load(SeqCst), 0);
+    assert_eq!(LOOKS.get(), 0);
     theirs.shutdown().await.unwrap();
     sleep(Duration::from_secs(10)).await;
-    let looks = LOOKS.load(SeqCst);
+    let looks = LOOKS.get();
     assert!((15..=25).contains(&looks), "{looks} in 10 s");
     serving.abort();
 }
@@ -155,6 +158,6 @@ async fn who_asks_several_things_at_once_is_not_polled_for() {
             answers += usize::from(theirs.read_u8().await.unwrap() == 0);
         }
     }
-    assert_eq!(POLLS.load(SeqCst), 0);
+    assert_eq!(POLLS.get(), 0);
     serving.abort();
 }

@@ -1,4 +1,5 @@
 //! Where a connection comes from, and goes back to.
+
 use tokio::time::Instant;
 
 use crate::pool::{Place, Pool};

@@ -1,5 +1,6 @@
 //! Two sides whose system calls are counted, without polling before they sleep:
-//! `calls serve SOCKET` until asked to stop, or for two minutes; `calls ask SOCKET one COUNT`, one call at a time;
+//! `calls serve SOCKET` until asked to stop, or for two minutes;
+//! `calls ask SOCKET one COUNT`, one call at a time;
 //! `calls ask SOCKET stream COUNT`, one call with so many responses.
 
 use std::{env, error::Error, time::Duration};
