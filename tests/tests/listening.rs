@@ -7,20 +7,20 @@ use std::{future::IntoFuture, io, time::Duration};
 use kakehi_channel::{Channel, Refusal, Request, Response, Status};
 use kakehi_server::{Context, Handle, Limits, Listener, Peer, serve};
 use tokio::{
-    io::DuplexStream,
+    io::{AsyncWriteExt, DuplexStream},
     sync::{Mutex, mpsc},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-/// Streams that come out of a queue.
-struct Streams(Mutex<mpsc::Receiver<DuplexStream>>);
+/// Streams, and what goes wrong, out of a queue.
+struct Streams(Mutex<mpsc::Receiver<io::Result<DuplexStream>>>);
 
 impl Listener for Streams {
     type Stream = DuplexStream;
 
     async fn accept(&self) -> io::Result<DuplexStream> {
         let stream = self.0.lock().await.recv().await;
-        stream.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        stream.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     fn peer(_: &DuplexStream) -> io::Result<Peer> {
@@ -31,10 +31,14 @@ impl Listener for Streams {
 type Client = Channel<Request<String>, Response, kakehi_channel::Json, DuplexStream>;
 
 /// A new connection, whose buffers have so many bytes.
-async fn connect(streams: &mpsc::Sender<DuplexStream>, size: usize) -> Client {
+async fn connect(streams: &mpsc::Sender<io::Result<DuplexStream>>, size: usize) -> Client {
+    Channel::new(open(streams, size).await)
+}
+
+async fn open(streams: &mpsc::Sender<io::Result<DuplexStream>>, size: usize) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(size);
-    streams.send(theirs).await.unwrap();
-    Channel::new(ours)
+    streams.send(Ok(theirs)).await.unwrap();
+    ours
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,4 +73,67 @@ async fn a_listener_that_says_no_more_than_it_must_serves_and_refuses() {
     assert_eq!((answer.status, answer.id.as_str()), (Status::Ok, "a"));
     handle.shutdown();
     serving.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_cannot_accept_is_asked_again_ever_later() {
+    let (streams, accepted) = mpsc::channel(1);
+    let handler = async |_: Request<String>, _: Context| Ok::<_, String>("done");
+    let serving = serve(Streams(Mutex::new(accepted)), handler);
+    let serving = tokio::spawn(serving.into_future());
+    // With a queue of one, it is asked for one thing while the next is put in.
+    let fail = async |kind: io::ErrorKind| {
+        let start = Instant::now();
+        streams.send(Err(kind.into())).await.unwrap();
+        streams.reserve().await.unwrap();
+        start.elapsed().as_millis()
+    };
+
+    for _ in 0..3 {
+        assert_eq!(fail(io::ErrorKind::ConnectionAborted).await, 0, "one client has left");
+    }
+    let mut clients = vec![];
+    for _ in 0..2 {
+        let mut pauses = vec![];
+        for _ in 0..9 {
+            pauses.push(fail(io::ErrorKind::OutOfMemory).await);
+        }
+        assert_eq!(pauses[0], 0, "the first is taken at once");
+        for (pause, expected) in pauses[1..].iter().zip([20, 40, 80, 160, 320, 640, 1000, 1000]) {
+            assert!((expected..expected + 3).contains(pause), "{pauses:?}");
+        }
+        // What works again starts anew.
+        let mut client = connect(&streams, 1024).await;
+        client.send(Request::with_command("a", "go".to_owned())).await.unwrap();
+        assert!(client.next().await.unwrap().unwrap().status == Status::Ok);
+        clients.push(client);
+    }
+
+    // An end of a connection may be what was lacking.
+    fail(io::ErrorKind::OutOfMemory).await;
+    clients.pop();
+    assert_eq!(fail(io::ErrorKind::OutOfMemory).await, 0);
+    serving.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_is_held_no_more_while_its_client_reads_why() {
+    let (streams, accepted) = mpsc::channel(1);
+    let handler = async |_: Request<String>, _: Context| Ok::<_, String>("done");
+    let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
+    let serving = serve(Streams(Mutex::new(accepted)), handler).limits(limits);
+    let serving = tokio::spawn(serving.into_future());
+    let half = vec![b'x'; 60_000];
+
+    // No reason fits into what the first one has not read.
+    let mut first = open(&streams, 8).await;
+    first.write_all(&half).await.unwrap();
+    sleep(Limits::default().request_time + Duration::from_secs(1)).await;
+    let mut second = open(&streams, 8).await;
+    second.write_all(&half).await.unwrap();
+    for stream in [first, second] {
+        let refused = Client::new(stream).next().await.unwrap().unwrap();
+        assert_eq!(refused.refused, Some(Refusal::TooSlow), "{refused:?}");
+    }
+    serving.abort();
 }

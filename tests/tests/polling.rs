@@ -122,17 +122,18 @@ fn may_poll() -> bool {
     thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }
 
-/// Lets it learn that messages come soon.
-async fn learn(channel: &mut Words, theirs: &mut DuplexStream) {
-    channel.expect_soon();
+/// Lets it learn that messages come soon. Says whether it polled for that one.
+async fn learn(channel: &mut Words, theirs: &mut DuplexStream) -> bool {
+    let polls = channel.expect_soon();
     theirs.write_all(b"\"soon\"\0").await.unwrap();
     assert_eq!(channel.next().await.unwrap().unwrap(), "soon");
+    polls
 }
 
 #[test]
 fn nothing_is_polled_for_before_a_message_has_come_soon() {
     alone(LONG, async |mut channel, mut theirs, past| {
-        channel.expect_soon();
+        assert!(!channel.expect_soon());
         assert!(poll_once(channel.next()).is_pending());
         learn(&mut channel, &mut theirs).await;
         assert_eq!(past.looks(), 0);
@@ -144,7 +145,7 @@ fn what_comes_soon_is_read_past_the_runtime() {
     alone(LONG, async |mut channel, mut theirs, past| {
         learn(&mut channel, &mut theirs).await;
         for word in ["x".to_owned(), "y".repeat(50_000)] {
-            channel.expect_soon();
+            assert_eq!(channel.expect_soon(), may_poll());
             past.put(format!("{word:?}\0").as_bytes());
             if !may_poll() {
                 return assert!(poll_once(channel.next()).is_pending());
@@ -182,9 +183,9 @@ fn a_channel_that_polled_in_vain_sleeps_through_the_next_wait() {
         });
         let looks = past.looks();
         assert!(looks > 0, "it polled first");
-        learn(&mut channel, &mut theirs).await;
+        assert!(!learn(&mut channel, &mut theirs).await);
         assert_eq!(past.looks(), looks, "then it sleeps once");
-        channel.expect_soon();
+        assert!(channel.expect_soon());
         past.put(b"\"soon\"\0");
         assert_eq!(channel.next().await.unwrap().unwrap(), "soon");
         assert!(past.looks() > looks, "and polls again");

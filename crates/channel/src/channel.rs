@@ -186,10 +186,10 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     /// It polls only where that pays: not before a message has come soon, ever more rarely if none
     /// does, at once no more when other tasks have work; and only on so many connections of a
     /// process at once as half of its cores, so that with one core it never does.
-    pub fn expect_soon(&mut self) {
-        if let Some(poller) = &mut self.framed.get_mut().poller {
-            poller.expect();
-        }
+    ///
+    /// Returns whether it will poll; if not, receiving finds nothing that it would not find anyway.
+    pub fn expect_soon(&mut self) -> bool {
+        self.framed.get_mut().poller.as_mut().is_some_and(Poller::expect)
     }
 }
 

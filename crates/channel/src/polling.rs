@@ -87,8 +87,8 @@ impl<S> Poller<S> {
         }
     }
 
-    /// A message may come soon.
-    pub(crate) fn expect(&mut self) {
+    /// A message may come soon. Says whether it is polled for.
+    pub(crate) fn expect(&mut self) -> bool {
         let now = Instant::now();
         self.since = Some(now);
         self.lease = None;
@@ -98,6 +98,7 @@ impl<S> Poller<S> {
         } else if self.pays {
             self.lease = Lease::take(now, 2 * self.patience());
         }
+        self.lease.is_some()
     }
 
     /// Looks for the message that is expected.

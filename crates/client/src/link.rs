@@ -39,9 +39,9 @@ impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Link<Tx, Rx, F, S> {
 
 impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Link<Tx, Rx, F, S> {
     /// After a final response: whether nothing follows it, as far as was read.
-    pub(crate) fn is_clean(&mut self) -> bool {
-        // An idle channel holds no memory; but memory alone does not prove that there are bytes.
-        self.channel.memory() == 0 || self.check().is_ok()
+    pub(crate) fn is_clean(&self) -> bool {
+        // A channel that has written all and has nothing left to decode holds no memory.
+        self.channel.memory() == 0
     }
 
     /// Before a request: whether the connection is open and silent, as it should be.

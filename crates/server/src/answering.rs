@@ -154,7 +154,7 @@ where
             clocks.seen_sent = self.sent;
             clocks.quiet_since = Some(now);
         }
-        let keep_alive = clocks.keep_alive.filter(|_| !self.left && clocks.stopped.is_none());
+        let keep_alive = clocks.keep_alive.filter(|_| !self.left);
         let keep_alive_at = clocks.quiet_since.zip(keep_alive).map(|(since, every)| since + every);
         if keep_alive_at.is_some_and(|at| at <= now) {
             clocks.quiet_since = Some(now);

@@ -166,8 +166,8 @@ where
                 Poll::Pending => {}
             }
             // Who asks one thing at a time may ask the next at once.
-            if has_room && std::mem::take(&mut self.burst) == 1 && self.sent != sent {
-                self.channel.expect_soon();
+            let is_single = has_room && std::mem::take(&mut self.burst) == 1 && self.sent != sent;
+            if is_single && self.channel.expect_soon() {
                 continue;
             }
             if has_room || self.outbox.is_full() {

@@ -188,9 +188,9 @@ impl Outbox {
     pub(crate) fn leave(&self, waker: &Waker) -> bool {
         let state = &mut *self.lock();
         state.attended = false;
-        match &state.connection {
-            Some(known) if known.will_wake(waker) => {}
-            _ => state.connection = Some(waker.clone()),
+        match &mut state.connection {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
         }
         state.open.is_some() && state.frames.len() >= state.mark
     }

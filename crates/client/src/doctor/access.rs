@@ -1,11 +1,11 @@
 //! Whether this process may, and by which bits it may not.
 
-use std::{ffi::OsStr, os::fd::OwnedFd, path::Path};
+use std::{ffi::OsStr, iter, os::fd::OwnedFd, path::Path};
 
 use rustix::{
     fs::{Access, AtFlags, accessat},
     io::Errno,
-    process::{getegid, geteuid, getgroups},
+    process::{Gid, getegid, geteuid, getgroups},
 };
 
 use super::{Check, Finding, Problem, command, file::Node, names, show};
@@ -66,21 +66,16 @@ pub(super) fn refusal(path: &Path, node: &Node, want: Want) -> Finding {
 fn class(node: &Node) -> Class {
     if node.uid == geteuid().as_raw() {
         Class::Owner
-    } else if groups().contains(&node.gid) {
+    } else if groups().any(|group| group == node.gid) {
         Class::Group
     } else {
         Class::Others
     }
 }
 
-fn groups() -> Vec<u32> {
-    let mut groups = vec![getegid().as_raw()];
-    for group in getgroups().unwrap_or_default() {
-        if !groups.contains(&group.as_raw()) {
-            groups.push(group.as_raw());
-        }
-    }
-    groups
+fn groups() -> impl Iterator<Item = u32> {
+    let further = getgroups().unwrap_or_default();
+    iter::once(getegid()).chain(further).map(Gid::as_raw)
 }
 
 fn has_bit(node: &Node, class: Class, want: Want) -> bool {

@@ -102,7 +102,7 @@ where
         // A server that refuses mostly closes, and a new connection costs next to nothing.
         let is_refused = reply.refusal().is_some();
         let now = Instant::now();
-        if let Phase::Reading { mut link, .. } = mem::replace(&mut self.phase, Phase::Over)
+        if let Phase::Reading { link, .. } = mem::replace(&mut self.phase, Phase::Over)
             && !self.is_tainted
             && !is_refused
             && link.is_clean()

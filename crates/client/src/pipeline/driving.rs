@@ -38,7 +38,7 @@ where
 
     /// All was answered: the connection is free for what comes next.
     pub(super) fn finish(&mut self) {
-        if let Some(mut link) = self.link.take()
+        if let Some(link) = self.link.take()
             && link.is_clean()
         {
             *self.slot = Some(link);
