@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-use std::{future::IntoFuture, io, time::Duration};
+use std::{
+    future::{IntoFuture, pending},
+    io,
+    pin::Pin,
+    task::{Context as Task, Poll, ready},
+    time::Duration,
+};
 
 use kakehi_channel::{Channel, Refusal, Request, Response, Status};
 use kakehi_server::{Context, Handle, Limits, Listener, Peer, serve};
 use tokio::{
-    io::{AsyncWriteExt, DuplexStream},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
     sync::{Mutex, mpsc},
     time::{Instant, sleep, timeout},
 };
@@ -135,5 +141,104 @@ async fn what_is_given_up_is_held_no_more_while_its_client_reads_why() {
         let refused = Client::new(stream).next().await.unwrap().unwrap();
         assert_eq!(refused.refused, Some(Refusal::TooSlow), "{refused:?}");
     }
+    serving.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_in_pieces_is_counted_once() {
+    let (streams, accepted) = mpsc::channel(1);
+    let handler = async |_: Request<String>, _: Context| Ok::<_, String>("done");
+    let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
+    let serving = serve(Streams(Mutex::new(accepted)), handler).limits(limits);
+    let serving = tokio::spawn(serving.into_future());
+    for _ in 0..3 {
+        let mut client = open(&streams, 1024).await;
+        client.write_all(br#"{"id":"a","version":0,"command":""#).await.unwrap();
+        for _ in 0..50 {
+            client.write_all(&[b'x'; 1000]).await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+        }
+        client.write_all(b"\"}\0").await.unwrap();
+        let answer = Client::new(client).next().await.unwrap().unwrap();
+        assert_eq!(answer.status, Status::Ok, "{answer:?}");
+    }
+    serving.abort();
+}
+
+/// A stream that breaks where it is to be read from once a `!` has come.
+struct Brittle(DuplexStream);
+
+impl AsyncRead for Brittle {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Task<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.0).poll_read(cx, buffer))?;
+        let is_broken = buffer.filled().get(before..) == Some(b"!");
+        Poll::Ready(if is_broken { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) })
+    }
+}
+
+impl AsyncWrite for Brittle {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Task<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// One brittle stream.
+struct Once(Mutex<Option<Brittle>>);
+
+impl Listener for Once {
+    type Stream = Brittle;
+
+    async fn accept(&self) -> io::Result<Brittle> {
+        match self.0.lock().await.take() {
+            Some(stream) => Ok(stream),
+            None => pending().await,
+        }
+    }
+
+    fn peer(_: &Brittle) -> io::Result<Peer> {
+        Ok(Peer::own())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_cancels_its_handler_at_once() {
+    let (mut client, theirs) = tokio::io::duplex(1024);
+    let (started, mut running) = mpsc::channel::<()>(1);
+    let handler = move |_: Request<String>, _: Context| {
+        let started = started.clone();
+        async move {
+            started.send(()).await.map_err(|error| error.to_string())?;
+            pending::<Result<&str, String>>().await
+        }
+    };
+    let serving = serve(Once(Mutex::new(Some(Brittle(theirs)))), handler);
+    let handle = Handle::default();
+    let serving = tokio::spawn(serving.handle(&handle).into_future());
+    client.write_all(b"{\"id\":\"a\",\"version\":0,\"command\":\"go\"}\0").await.unwrap();
+    running.recv().await.unwrap();
+    client.write_all(b"!").await.unwrap();
+    let end = async {
+        while handle.stats().connections > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_millis(10), end).await.unwrap();
     serving.abort();
 }
