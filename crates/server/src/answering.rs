@@ -127,7 +127,7 @@ where
 
     /// Looks for the next request, and so for the client's end, while one is running.
     fn poll_early(&mut self, cx: &mut Task<'_>) {
-        if self.left || self.read_closed || self.early.is_some() {
+        if self.left || self.early.is_some() {
             return;
         }
         if let Poll::Ready(incoming) = self.poll_incoming(cx) {
@@ -162,7 +162,7 @@ where
                 return Poll::Ready(None);
             }
         }
-        let watched = !self.left && (self.read_closed || self.early.is_some());
+        let watched = !self.left && self.early.is_some();
         if watched && clocks.look_at.is_none_or(|at| at <= now) {
             self.left = self.peer_has_left();
             if self.left {

@@ -43,8 +43,6 @@ pub(crate) struct Connection<C, H, F, S> {
     /// What came while a request was running; nothing is read behind it. Boxed, since an idle
     /// connection has none.
     pub(crate) early: Option<Box<Incoming<C>>>,
-    /// No more requests will come.
-    pub(crate) read_closed: bool,
     /// Nobody reads what is written.
     pub(crate) left: bool,
     pub(crate) alarm: Alarm,
@@ -101,7 +99,6 @@ where
             channel,
             has_left,
             early: None,
-            read_closed: false,
             left: false,
             alarm: Alarm::default(),
             sent: 0,
@@ -222,10 +219,7 @@ where
         }
         polled.map(|item| match item {
             Some(Ok(request)) => Incoming::Request(request),
-            None => {
-                self.read_closed = true;
-                Incoming::End
-            }
+            None => Incoming::End,
             Some(Err(error)) => {
                 self.left |= error.io_kind().is_some();
                 Incoming::error(&error, F::id_of)

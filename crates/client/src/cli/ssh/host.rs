@@ -37,10 +37,8 @@ fn parse(url: &str) -> Result<SshHost, &'static str> {
     let (host, port) = match place.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, rest))) if is_address(address) => (address, port(rest)?),
         Some(_) => return Err("what is in brackets is no address"),
+        None if is_address(place) => return Err("an address with colons stands in brackets"),
         None => match place.split_once(':') {
-            Some((host, rest)) if rest.contains(':') && is_address(host) => {
-                return Err("an address with colons stands in brackets");
-            }
             Some((host, _)) => (host, port(place.get(host.len()..).unwrap_or_default())?),
             None => (place, None),
         },
@@ -102,6 +100,19 @@ mod tests {
         ] {
             let found: SshHost = url.parse().unwrap();
             assert_eq!((found.user.as_deref(), &*found.host, found.port), (user, host, port));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_port_or_an_address_is_said() {
+        for (url, expected) in [
+            ("ssh://::1", "an address with colons stands in brackets"),
+            ("ssh://root@fe80::1%eth0", "an address with colons stands in brackets"),
+            ("ssh://host:22:33", "it has no such port"),
+            ("ssh://[fe80::1", "what is in brackets is no address"),
+        ] {
+            let error = url.parse::<SshHost>().unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 
