@@ -1,6 +1,9 @@
 //! How one request is answered: the handler is polled, what it sends goes out, and it is stopped
 //! when nobody wants its answer any more.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
