@@ -723,3 +723,28 @@ async fn a_handler_that_outlives_a_client_that_does_not_read_goes_on_in_peace() 
     ask(&mut stream, &[ASK]).await;
     assert_eq!(is_done.recv().await, Some(()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_not_too_slow_while_the_server_does_not_read() {
+    let handler = async |_: Request<String>, _: Context| {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Ok::<_, String>("x".repeat(20_000))
+    };
+    let limits =
+        Limits { request_time: Duration::from_secs(1), outgoing_bytes: 1, ..Limits::default() };
+    assert!(limits.write_time > Duration::from_secs(5));
+    let (mut stream, _serving) = start(handler, limits);
+    let [first, second, third] =
+        ["a", "b", "c"].map(|id| format!(r#"{{"id":"{id}","version":0}}"#));
+    ask(&mut stream, &[&first, &second]).await;
+    let (start, rest) = third.split_at(10);
+    stream.write_all(start.as_bytes()).await.unwrap();
+    // The first answer is being written, and the second is all that may wait behind it.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for id in ["a", "b"] {
+        assert_eq!(response(&mut stream).await.unwrap().id, id);
+    }
+    ask(&mut stream, &[rest]).await;
+    let answer = response(&mut stream).await.unwrap();
+    assert_eq!((answer.id.as_str(), answer.status), ("c", Status::Ok), "{}", answer.message);
+}
