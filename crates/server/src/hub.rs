@@ -144,13 +144,8 @@ impl Hub {
         if now == *held {
             return true;
         }
-        let before = std::mem::replace(held, now);
-        if now < before {
-            self.unfinished.fetch_sub(before - now, Ordering::Relaxed);
-            return true;
-        }
-        let more = now - before;
-        self.unfinished.fetch_add(more, Ordering::Relaxed) + more <= limit
+        self.unfinished.fetch_sub(std::mem::replace(held, now), Ordering::Relaxed);
+        now == 0 || self.unfinished.fetch_add(now, Ordering::Relaxed) + now <= limit
     }
 
     pub(crate) fn running(&self) -> usize {
