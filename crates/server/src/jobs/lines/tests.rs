@@ -40,6 +40,13 @@ async fn lines_are_told_as_they_end() {
 }
 
 #[tokio::test]
+async fn one_read_takes_what_a_command_mostly_says() {
+    let (mut sender, mut lines) = lines();
+    sender.write_all(&b"x\n".repeat(INITIAL / 2)).await.unwrap();
+    assert_eq!(read(&mut lines).await.len(), 4096);
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_with_a_line_has_no_other() {
     let (mut sender, mut lines) = lines();
     sender.write_all(b"one\n").await.unwrap();
