@@ -475,6 +475,15 @@ async fn without_a_pool_even_an_idempotent_request_that_was_lost_stays_unknown()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_may_be_sent_again_takes_no_answer_to_another() {
+    let (mut connection, theirs) = connected();
+    play(theirs, vec![(SECOND, frame_of("b", "OK", "not mine"))]);
+    let request = connection.request("x").id("a").idempotent();
+    let error = request.await.unwrap_err();
+    assert!(error.is_unexpected() && error.is_unknown(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_clock_of_the_first_response_covers_the_writing() {
     let (ours, mut theirs) = tokio::io::duplex(64);
     let mut connection = Connection::new(Channel::<Request, Response, Json, _>::new(ours));
