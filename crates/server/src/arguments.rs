@@ -132,13 +132,9 @@ fn mode(text: &str) -> Result<u32, String> {
 }
 
 fn group(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(gid) => Ok(gid),
-        Err(_) if text.contains('\0') => Err("a group has no such name".to_owned()),
-        Err(_) => uzers::get_group_by_name(text)
-            .map(|group| group.gid())
-            .ok_or_else(|| "there is no such group".to_owned()),
-    }
+    let gid = text.parse().ok();
+    let gid = gid.or_else(|| uzers::get_group_by_name(text).map(|group| group.gid()));
+    gid.ok_or_else(|| "there is no such group".to_owned())
 }
 
 fn size(text: &str) -> Result<usize, String> {
