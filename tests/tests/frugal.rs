@@ -36,6 +36,21 @@ impl Wake for Counter {
     }
 }
 
+/// How often `serving` is polled until it only waits.
+fn turns(serving: impl Future<Output = ()>) -> usize {
+    let mut serving = pin!(serving);
+    let counter = Arc::new(Counter::default());
+    let waker = Waker::from(Arc::clone(&counter));
+    let mut turns = 0;
+    while {
+        let woken = counter.0.load(SeqCst);
+        assert!(serving.as_mut().poll(&mut Task::from_waker(&waker)).is_pending());
+        turns += 1;
+        counter.0.load(SeqCst) > woken
+    } {}
+    turns
+}
+
 #[tokio::test]
 async fn a_connection_is_not_woken_for_what_it_sees_anyway() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
@@ -74,16 +89,7 @@ async fn a_handler_that_only_waited_for_room_goes_on_a_while_in_the_same_turn() 
         }
         Ok::<_, kakehi_channel::Error>("done")
     };
-    let mut serving = pin!(serve_stream(ours, Peer::own(), handler, Limits::default()));
-    let counter = Arc::new(Counter::default());
-    let waker = Waker::from(Arc::clone(&counter));
-    let mut turns = 0;
-    while {
-        let woken = counter.0.load(SeqCst);
-        assert!(serving.as_mut().poll(&mut Task::from_waker(&waker)).is_pending());
-        turns += 1;
-        counter.0.load(SeqCst) > woken
-    } {}
+    let turns = turns(serve_stream(ours, Peer::own(), handler, Limits::default()));
     assert!(turns < 20, "{turns} turns for 50,000 messages");
 }
 
@@ -128,16 +134,7 @@ async fn a_handler_whose_messages_are_taken_at_once_gives_others_their_turn() {
     };
     // Room for some ten messages at a time.
     let limits = Limits { outgoing_bytes: 1024, ..Limits::default() };
-    let mut serving = pin!(serve_stream(Eager(ASK), Peer::own(), handler, limits));
-    let counter = Arc::new(Counter::default());
-    let waker = Waker::from(Arc::clone(&counter));
-    let mut turns = 0;
-    while {
-        let woken = counter.0.load(SeqCst);
-        assert!(serving.as_mut().poll(&mut Task::from_waker(&waker)).is_pending());
-        turns += 1;
-        counter.0.load(SeqCst) > woken
-    } {}
+    let turns = turns(serve_stream(Eager(ASK), Peer::own(), handler, limits));
     assert!((30..200).contains(&turns), "{turns} turns for 10,000 messages");
 }
 
