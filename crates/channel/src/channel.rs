@@ -187,7 +187,7 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     /// does, at once no more when other tasks have work; and only on so many connections of a
     /// process at once as half of its cores, so that with one core it never does.
     ///
-    /// Returns whether it will poll; if not, receiving finds nothing that it would not find anyway.
+    /// Returns whether it will poll. If not, there is no need to receive before the task waits.
     pub fn expect_soon(&mut self) -> bool {
         self.framed.get_mut().poller.as_mut().is_some_and(Poller::expect)
     }

@@ -144,8 +144,10 @@ impl Hub {
         if now == *held {
             return true;
         }
-        self.unfinished.fetch_sub(std::mem::replace(held, now), Ordering::Relaxed);
-        now == 0 || self.unfinished.fetch_add(now, Ordering::Relaxed) + now <= limit
+        // What becomes less wraps around, as the sum does: it is one step, that others see whole.
+        let change = now.wrapping_sub(std::mem::replace(held, now));
+        let all = self.unfinished.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+        now == 0 || all <= limit
     }
 
     pub(crate) fn running(&self) -> usize {
