@@ -5,16 +5,20 @@
 use std::{
     future::{IntoFuture, pending},
     io,
-    pin::Pin,
-    task::{Context as Task, Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use kakehi_channel::{Channel, Refusal, Request, Response, Status};
-use kakehi_server::{Context, Handle, Limits, Listener, Peer, serve};
+use kakehi_server::{Context, Handle, Limits, Listener, Peer, serve, serve_stream};
+use kakehi_tests::wire::{Script, Step};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
+    io::{AsyncWriteExt, DuplexStream},
     sync::{Mutex, mpsc},
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 
@@ -35,6 +39,14 @@ impl Listener for Streams {
 }
 
 type Client = Channel<Request<String>, Response, kakehi_channel::Json, DuplexStream>;
+
+/// A server that answers at once, and the queue of its streams.
+fn start(limits: Limits) -> (mpsc::Sender<io::Result<DuplexStream>>, JoinHandle<()>) {
+    let (streams, accepted) = mpsc::channel(1);
+    let handler = async |_: Request<String>, _: Context| Ok::<_, String>("done");
+    let serving = serve(Streams(Mutex::new(accepted)), handler).limits(limits);
+    (streams, tokio::spawn(serving.into_future()))
+}
 
 /// A new connection, whose buffers have so many bytes.
 async fn connect(streams: &mpsc::Sender<io::Result<DuplexStream>>, size: usize) -> Client {
@@ -83,15 +95,12 @@ async fn a_listener_that_says_no_more_than_it_must_serves_and_refuses() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_cannot_accept_is_asked_again_ever_later() {
-    let (streams, accepted) = mpsc::channel(1);
-    let handler = async |_: Request<String>, _: Context| Ok::<_, String>("done");
-    let serving = serve(Streams(Mutex::new(accepted)), handler);
-    let serving = tokio::spawn(serving.into_future());
+    let (streams, serving) = start(Limits::default());
     // With a queue of one, it is asked for one thing while the next is put in.
     let fail = async |kind: io::ErrorKind| {
         let start = Instant::now();
         streams.send(Err(kind.into())).await.unwrap();
-        streams.reserve().await.unwrap();
+        timeout(Duration::from_secs(10), streams.reserve()).await.unwrap().unwrap();
         start.elapsed().as_millis()
     };
 
@@ -124,11 +133,8 @@ async fn a_listener_that_cannot_accept_is_asked_again_ever_later() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_is_held_no_more_while_its_client_reads_why() {
-    let (streams, accepted) = mpsc::channel(1);
-    let handler = async |_: Request<String>, _: Context| Ok::<_, String>("done");
     let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
-    let serving = serve(Streams(Mutex::new(accepted)), handler).limits(limits);
-    let serving = tokio::spawn(serving.into_future());
+    let (streams, serving) = start(limits);
     let half = vec![b'x'; 60_000];
 
     // No reason fits into what the first one has not read.
@@ -146,11 +152,8 @@ async fn what_is_given_up_is_held_no_more_while_its_client_reads_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_comes_in_pieces_is_counted_once() {
-    let (streams, accepted) = mpsc::channel(1);
-    let handler = async |_: Request<String>, _: Context| Ok::<_, String>("done");
     let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
-    let serving = serve(Streams(Mutex::new(accepted)), handler).limits(limits);
-    let serving = tokio::spawn(serving.into_future());
+    let (streams, serving) = start(limits);
     for _ in 0..3 {
         let mut client = open(&streams, 1024).await;
         client.write_all(br#"{"id":"a","version":0,"command":""#).await.unwrap();
@@ -165,80 +168,18 @@ async fn a_request_that_comes_in_pieces_is_counted_once() {
     serving.abort();
 }
 
-/// A stream that breaks where it is to be read from once a `!` has come.
-struct Brittle(DuplexStream);
-
-impl AsyncRead for Brittle {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Task<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.0).poll_read(cx, buffer))?;
-        let is_broken = buffer.filled().get(before..) == Some(b"!");
-        Poll::Ready(if is_broken { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) })
-    }
-}
-
-impl AsyncWrite for Brittle {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Task<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-/// One brittle stream.
-struct Once(Mutex<Option<Brittle>>);
-
-impl Listener for Once {
-    type Stream = Brittle;
-
-    async fn accept(&self) -> io::Result<Brittle> {
-        match self.0.lock().await.take() {
-            Some(stream) => Ok(stream),
-            None => pending().await,
-        }
-    }
-
-    fn peer(_: &Brittle) -> io::Result<Peer> {
-        Ok(Peer::own())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_breaks_cancels_its_handler_at_once() {
-    let (mut client, theirs) = tokio::io::duplex(1024);
-    let (started, mut running) = mpsc::channel::<()>(1);
+    let started = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&started);
     let handler = move |_: Request<String>, _: Context| {
-        let started = started.clone();
-        async move {
-            started.send(()).await.map_err(|error| error.to_string())?;
-            pending::<Result<&str, String>>().await
-        }
+        seen.store(true, Ordering::Relaxed);
+        pending::<Result<&str, String>>()
     };
-    let serving = serve(Once(Mutex::new(Some(Brittle(theirs)))), handler);
-    let handle = Handle::default();
-    let serving = tokio::spawn(serving.handle(&handle).into_future());
-    client.write_all(b"{\"id\":\"a\",\"version\":0,\"command\":\"go\"}\0").await.unwrap();
-    running.recv().await.unwrap();
-    client.write_all(b"!").await.unwrap();
-    let end = async {
-        while handle.stats().connections > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(Duration::from_millis(10), end).await.unwrap();
-    serving.abort();
+    let ask = b"{\"id\":\"a\",\"version\":0,\"command\":\"go\"}\0".to_vec();
+    let broken = Step::Fail(io::ErrorKind::ConnectionReset);
+    let stream = Script::new([Step::Bytes(ask), Step::Wait, broken]);
+    let serving = serve_stream(stream, Peer::own(), handler, Limits::default());
+    timeout(Duration::from_millis(10), serving).await.unwrap();
+    assert!(started.load(Ordering::Relaxed));
 }
