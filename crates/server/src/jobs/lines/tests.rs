@@ -47,18 +47,6 @@ async fn one_read_takes_what_a_command_mostly_says() {
 }
 
 #[tokio::test]
-async fn who_holds_the_other_end_is_not_waited_for_once_all_is_read() {
-    let (mut sender, mut lines) = lines();
-    sender.write_all(b"last").await.unwrap();
-    lines.finish();
-    assert_eq!(read(&mut lines).await, []);
-    assert!(lines.fill().now_or_never().is_some());
-    assert!(!lines.is_open());
-    assert_eq!(lines.next().unwrap().bytes, b"last");
-    drop(sender);
-}
-
-#[tokio::test]
 async fn a_stream_that_ends_with_a_line_has_no_other() {
     let (mut sender, mut lines) = lines();
     sender.write_all(b"one\n").await.unwrap();
