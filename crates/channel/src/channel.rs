@@ -21,8 +21,10 @@ use tokio::{
 use tokio_util::codec::Framed;
 
 use crate::{
-    Buffer, Decode, Encode, Error, Format, Json, Limits, TryRead, codec::Codec, line::Line,
-    polling::Poller,
+    Buffer, Decode, Encode, Error, Format, Json, Limits, TryRead,
+    codec::Codec,
+    line::Line,
+    polling::{self, Poller},
 };
 
 /// Sends `Tx`, receives `Rx`, in format `F` over the byte stream `S`.
@@ -174,8 +176,8 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     /// ```
     #[must_use]
     pub fn busy_poll_by(mut self, patience: Duration, try_read: TryRead<S>) -> Self {
-        self.framed.get_mut().poller =
-            (!patience.is_zero()).then(|| Poller::new(patience, try_read));
+        self.framed.get_mut().poller = (polling::is_possible() && !patience.is_zero())
+            .then(|| Poller::new(patience, try_read));
         self
     }
 

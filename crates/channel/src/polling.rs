@@ -4,6 +4,9 @@
 //! So who expects a message looks for it for a moment, past the runtime, and gives the other tasks
 //! their turn in between.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io, mem,
     pin::pin,
@@ -37,8 +40,10 @@ pub const BUSY_POLL: Duration = Duration::from_micros(50);
 /// ```
 pub type TryRead<S> = fn(&S, &mut [u8]) -> io::Result<usize>;
 
-/// How long a turn is: then others have theirs.
-const TURN: Duration = Duration::from_micros(4);
+/// How long a turn is, in µs: then others have theirs. It is twice as long each time that nobody
+/// had anything to do, since to ask for the others takes a system call.
+const TURN: u8 = 4;
+const LONGEST_TURN: u8 = 16;
 /// Who comes back so many µs after giving up its turn has others beside it that have work.
 const CROWDED: u32 = 10;
 /// What is looked for at first, in bytes: mostly a message is small.
@@ -56,6 +61,8 @@ pub(crate) struct Poller<S> {
     /// How long after that it gave up its turn; 0 if it did not.
     away_since: u32,
     lease: Option<Lease>,
+    /// How long its next turn is.
+    turn: u8,
     /// Whether the last message came soon.
     pays: bool,
     /// For how many messages it sleeps, after polling in vain.
@@ -81,6 +88,7 @@ impl<S> Poller<S> {
             since: None,
             away_since: 0,
             lease: None,
+            turn: TURN,
             pays: false,
             penalty: 0,
             skip: 0,
@@ -110,10 +118,7 @@ impl<S> Poller<S> {
     ) -> Turn {
         let (Some(since), Some(_)) = (self.since, &self.lease) else { return Turn::Over };
         let start = Instant::now();
-        let is_crowded = match mem::take(&mut self.away_since) {
-            0 => false,
-            away_since => micros(start - since) - away_since >= CROWDED,
-        };
+        let is_crowded = self.came_back(micros(start - since));
         loop {
             match self.read(stream, buffer) {
                 Ok(0) => {}
@@ -133,7 +138,7 @@ impl<S> Poller<S> {
                 self.since = Some(since);
                 return Turn::Over;
             }
-            if now - start >= TURN {
+            if micros(now - start) >= self.turn.into() {
                 self.away_since = micros(now - since);
                 // Once polled, it has the task woken after the others.
                 let _ = pin!(yield_now()).poll(cx);
@@ -141,6 +146,17 @@ impl<S> Poller<S> {
             }
             std::hint::spin_loop();
         }
+    }
+
+    /// Whether others had work when it gave up its turn, `now` after it began to expect a message.
+    fn came_back(&mut self, now: u32) -> bool {
+        let away_since = mem::take(&mut self.away_since);
+        if away_since == 0 {
+            return false;
+        }
+        let is_crowded = now - away_since >= CROWDED;
+        self.turn = if is_crowded { TURN } else { LONGEST_TURN.min(2 * self.turn) };
+        is_crowded
     }
 
     /// The stream itself had something: whether that came soon is worth knowing.
@@ -202,6 +218,11 @@ static START: LazyLock<(Instant, usize)> = LazyLock::new(|| {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     (Instant::now(), cores / 2)
 });
+
+/// Whether any connection of this process ever polls.
+pub(crate) fn is_possible() -> bool {
+    START.1 > 0
+}
 
 impl Lease {
     fn take(now: Instant, time: Duration) -> Option<Self> {
