@@ -47,13 +47,18 @@ impl<'t> Reader<'t> {
     /// The next byte that is not white space; it stays where it is.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.text.as_bytes().get(self.at)?;
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
+        match self.text.as_bytes().get(self.at) {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => self.peek_on(),
         }
+    }
+
+    /// The same where there is white space, or nothing.
+    #[cold]
+    fn peek_on(&mut self) -> Option<u8> {
+        let is_white = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        self.at += self.rest().iter().take_while(|byte| is_white(byte)).count();
+        self.text.as_bytes().get(self.at).copied()
     }
 
     /// For good: there is nothing more to be read.
