@@ -26,7 +26,7 @@ use crate::{
     connection::Connection,
     hub::{End, Phase},
     outbox::Outbox,
-    serve::LAST_WORDS,
+    serve::{LAST_WORDS, Server},
 };
 
 /// How often a client is looked at whose end cannot be waited for: it has closed its sending
@@ -47,8 +47,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     /// Runs one request to its final answer, or until the client has left.
-    pub(crate) async fn answer(&mut self, request: Request<C>) {
-        let server = Arc::clone(&self.server);
+    pub(crate) async fn answer(&mut self, server: &Server<C, H>, request: Request<C>) {
         let running = server.hub().start_request();
         if server.hub().phase() != Phase::Running {
             return self.refuse(&request.id, Refusal::ShuttingDown, "the server is shutting down");
@@ -67,6 +66,7 @@ where
         };
         let mut clocks = Clocks::new(&request, &server.limits);
         let serial = self.outbox.open(&request.id);
+        self.away = false;
         let context = Context::new(Arc::clone(&self.outbox), serial, clocks.deadline);
         let end = {
             let mut handling = pin!(guarded(|| server.handler.handle(request, context)));
@@ -83,7 +83,7 @@ where
             let _ = guarded(|| handling.set(None));
             end
         };
-        self.outbox.attend();
+        self.attend();
         match end {
             End::Panicked => self.say("the handler panicked"),
             End::Cancelled => self.say(clocks.stopped.map_or("cancelled", Stop::message)),
@@ -105,11 +105,11 @@ where
     ) -> Poll<End> {
         let mut turns = 0;
         loop {
-            self.outbox.attend();
+            self.attend();
             if let Poll::Ready(end) = poll_handler(&self.outbox, cx) {
                 return Poll::Ready(end);
             }
-            let full = self.outbox.leave(cx.waker());
+            let full = self.leave(cx);
             let written = !self.left && self.poll_write(cx).is_ready();
             if full && written && !self.left {
                 turns += 1;

@@ -45,6 +45,8 @@ pub(crate) struct Connection<C, H, F, S> {
     pub(crate) early: Option<Box<Incoming<C>>>,
     /// Nobody reads what is written.
     pub(crate) left: bool,
+    /// Who has something for it to do wakes it.
+    pub(crate) away: bool,
     pub(crate) alarm: Alarm,
     pub(crate) sent: u64,
     pub(crate) stalled_since: Option<Instant>,
@@ -100,6 +102,7 @@ where
             has_left,
             early: None,
             left: false,
+            away: false,
             alarm: Alarm::default(),
             sent: 0,
             stalled_since: None,
@@ -121,10 +124,11 @@ where
     }
 
     async fn answer_all(&mut self) {
+        let server = Arc::clone(&self.server);
         loop {
             match self.next().await {
                 // Boxed, so that a connection without a request has no room for a handler.
-                Incoming::Request(request) => Box::pin(self.answer(request)).await,
+                Incoming::Request(request) => Box::pin(self.answer(&server, request)).await,
                 Incoming::Unusable { id, why, message, last } => {
                     self.refuse(&id, why, &message);
                     if last {
@@ -157,10 +161,8 @@ where
                 return Poll::Ready(incoming);
             }
             let sent = self.sent;
-            match self.poll_write(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End),
-                Poll::Ready(Ok(())) => self.outbox.rest(),
-                Poll::Pending => {}
+            if let Poll::Ready(Err(_)) = self.poll_write(cx) {
+                return Poll::Ready(Incoming::End);
             }
             // Who asks one thing at a time may ask the next at once.
             let is_single = has_room && std::mem::take(&mut self.burst) == 1 && self.sent != sent;
@@ -171,7 +173,7 @@ where
                 break has_room;
             }
         };
-        self.outbox.leave(cx.waker());
+        self.leave(cx);
         if self.is_closing() && has_room {
             return Poll::Ready(Incoming::End);
         }
@@ -227,10 +229,11 @@ where
         })
     }
 
-    /// Writes what is staged; ready once all of it is with the system.
+    /// Writes what there is; ready once all of it is with the system.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
-            if self.channel.staged() == 0 {
+            let is_all = self.channel.staged() == 0;
+            if is_all {
                 self.outbox.drain(|frames| self.channel.stage_frames(frames));
             }
             let before = self.channel.staged();
@@ -242,7 +245,12 @@ where
             let written = before - self.channel.staged();
             self.sent += written as u64;
             match flushed {
-                Poll::Ready(Ok(())) => self.stalled_since = None,
+                Poll::Ready(Ok(())) => {
+                    self.stalled_since = None;
+                    if is_all {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
                 Poll::Ready(Err(error)) => {
                     self.left = true;
                     return Poll::Ready(Err(error));
@@ -255,6 +263,19 @@ where
                 }
             }
         }
+    }
+
+    /// Takes the floor, if it was left: nobody needs to wake this connection.
+    pub(crate) fn attend(&mut self) {
+        if std::mem::take(&mut self.away) {
+            self.outbox.attend();
+        }
+    }
+
+    /// This connection is about to wait. Says whether a sender waits for room.
+    pub(crate) fn leave(&mut self, cx: &Context<'_>) -> bool {
+        self.away = true;
+        self.outbox.leave(cx.waker())
     }
 
     /// Whether the client closed both directions, as far as the stream can tell.
@@ -298,7 +319,7 @@ where
         if self.poll_write(cx).is_ready() {
             return Poll::Ready(());
         }
-        self.outbox.leave(cx.waker());
+        self.leave(cx);
         self.is_closing();
         let write_time = self.server.limits.write_time;
         let stalled = self.stalled_since.and_then(|since| since.checked_add(write_time));

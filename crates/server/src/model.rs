@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-use kakehi_channel::{Json, Status};
+use kakehi_channel::Json;
 use shuttle::{
     future::block_on,
     sync::atomic::AtomicUsize,

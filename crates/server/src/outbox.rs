@@ -1,6 +1,9 @@
 //! What a connection and its handler share: the responses that wait to be written, and the word
 //! to stop.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::PoisonError,
@@ -78,7 +81,8 @@ impl Outbox {
         Self { peer, state: Mutex::new(state) }
     }
 
-    /// Starts answering the next request; the number is for its context.
+    /// Starts answering the next request; the number is for its context. The connection has the
+    /// floor from here on.
     pub(crate) fn open(&self, id: &str) -> u64 {
         let state = &mut *self.lock();
         state.serial += 1;
@@ -87,6 +91,11 @@ impl Outbox {
         state.open = Some(state.serial);
         state.outlives_client = false;
         state.cancellation = None;
+        state.attended = true;
+        if state.frames.is_empty() {
+            // What is sent from here on is a new burst.
+            state.mark = LOW_WATER.min(state.high_water);
+        }
         state.serial
     }
 
@@ -184,10 +193,13 @@ impl Outbox {
         self.lock().attended = true;
     }
 
-    /// The connection is about to wait. Says whether a sender waits for room.
+    /// The connection is about to wait: gives memory back that nothing is in. Says whether a
+    /// sender waits for room.
     pub(crate) fn leave(&self, waker: &Waker) -> bool {
         let state = &mut *self.lock();
         state.attended = false;
+        state.frames.shrink();
+        state.id.shrink_to(LOW_WATER);
         match &mut state.connection {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -219,14 +231,6 @@ impl Outbox {
         }
         write(&mut state.frames);
         state.wake_senders();
-    }
-
-    /// What is sent from here on is a new burst. Gives memory back.
-    pub(crate) fn rest(&self) {
-        let state = &mut *self.lock();
-        state.mark = LOW_WATER.min(state.high_water);
-        state.frames.shrink();
-        state.id.shrink_to(LOW_WATER);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
