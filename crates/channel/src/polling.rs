@@ -97,13 +97,16 @@ impl<S> Poller<S> {
 
     /// A message may come soon. Says whether it is polled for.
     pub(crate) fn expect(&mut self) -> bool {
+        (self.since, self.away_since, self.lease) = (None, 0, None);
+        let sleeps = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        if sleeps && self.pays {
+            // Nothing is to be learnt: not even a look at the clock.
+            return false;
+        }
         let now = Instant::now();
         self.since = Some(now);
-        self.lease = None;
-        self.away_since = 0;
-        if self.skip > 0 {
-            self.skip -= 1;
-        } else if self.pays {
+        if self.pays {
             self.lease = Lease::take(now, 2 * self.patience());
         }
         self.lease.is_some()
