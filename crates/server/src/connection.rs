@@ -1,6 +1,7 @@
 //! One client: its requests in, their answers out, in order, in one task.
 
 use std::{
+    ops::ControlFlow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -126,16 +127,11 @@ where
     async fn answer_all(&mut self) {
         let server = Arc::clone(&self.server);
         loop {
-            match self.next().await {
-                // Boxed, so that a connection without a request has no room for a handler.
-                Incoming::Request(request) => Box::pin(self.answer(&server, request)).await,
-                Incoming::Unusable { id, why, message, last } => {
-                    self.refuse(&id, why, &message);
-                    if last {
-                        break;
-                    }
-                }
-                Incoming::End => break,
+            let incoming = self.next().await;
+            match self.begin(&server, incoming) {
+                ControlFlow::Continue(Some(answer)) => answer.await,
+                ControlFlow::Continue(None) => {}
+                ControlFlow::Break(()) => break,
             }
             if self.left {
                 break;
@@ -145,6 +141,27 @@ where
         }
         self.finish().await;
         self.server.hub().count_bytes(self.channel.received(), self.sent);
+    }
+
+    /// Refuses what came, or begins to answer it; breaks off behind the last.
+    ///
+    /// What is awaited is boxed, and what came is gone by then: a connection without a request has
+    /// no room for either.
+    fn begin<'s>(
+        &'s mut self,
+        server: &'s Server<C, H>,
+        incoming: Incoming<C>,
+    ) -> ControlFlow<(), Option<Pin<Box<impl Future<Output = ()> + use<'s, C, H, F, S>>>>> {
+        match incoming {
+            Incoming::Request(request) => {
+                ControlFlow::Continue(Some(Box::pin(self.answer(server, request))))
+            }
+            Incoming::Unusable { id, why, message, last } => {
+                self.refuse(&id, why, &message);
+                if last { ControlFlow::Break(()) } else { ControlFlow::Continue(None) }
+            }
+            Incoming::End => ControlFlow::Break(()),
+        }
     }
 
     /// The next thing from the client. All answers go out before this waits; while too many wait

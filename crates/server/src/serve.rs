@@ -1,5 +1,8 @@
 //! The server: it accepts, admits, and ends in order.
 
+#[cfg(test)]
+mod tests;
+
 use std::{convert::Infallible, fmt, io, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
 use kakehi_channel::{
@@ -353,23 +356,28 @@ where
     }
 }
 
-async fn serve_one<C, H, F, L>(
+/// Not an `async fn`: that would keep room for what it was given beside the connection made of it.
+fn serve_one<C, H, F, L>(
     stream: L::Stream,
     outbox: Arc<Outbox>,
     seat: Seat,
     server: Arc<Server<C, H>>,
-) where
+) -> impl Future<Output = ()>
+where
     C: Send + 'static,
     H: Handler<C, F>,
     F: Wire<C>,
     L: Listener,
 {
-    let Peer { uid, pid, .. } = outbox.peer;
-    let span = || info_span!("connection", number = seat.number, uid, pid);
     let kernel = (L::has_left as _, L::TRY_READ);
     let mut connection = Connection::<C, H, F, _>::new(stream, kernel, outbox, server);
-    connection.run(span).await;
-    drop(seat);
+    async move {
+        let Peer { uid, pid, .. } = connection.outbox.peer;
+        let span = || info_span!("connection", number = seat.number, uid, pid);
+        connection.run(span).await;
+        drop(connection);
+        drop(seat);
+    }
 }
 
 impl<C, H> Server<C, H> {
