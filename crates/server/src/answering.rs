@@ -65,8 +65,7 @@ where
             None => Span::none(),
         };
         let mut clocks = Clocks::new(&request, &server.limits);
-        let serial = self.outbox.open(&request.id);
-        self.away = false;
+        let serial = self.open(&request.id);
         let context = Context::new(Arc::clone(&self.outbox), serial, clocks.deadline);
         let end = {
             let mut handling = pin!(guarded(|| server.handler.handle(request, context)));

@@ -46,8 +46,8 @@ pub(crate) struct Connection<C, H, F, S> {
     pub(crate) early: Option<Box<Incoming<C>>>,
     /// Nobody reads what is written.
     pub(crate) left: bool,
-    /// Who has something for it to do wakes it.
-    pub(crate) away: bool,
+    /// Who has something for it to do wakes it. The outbox knows it too; here it needs no lock.
+    away: bool,
     pub(crate) alarm: Alarm,
     pub(crate) sent: u64,
     pub(crate) stalled_since: Option<Instant>,
@@ -282,6 +282,12 @@ where
         }
     }
 
+    /// Takes the floor, and starts answering the next request; the number is for its context.
+    pub(crate) fn open(&mut self, id: &str) -> u64 {
+        self.away = false;
+        self.outbox.open(id)
+    }
+
     /// Takes the floor, if it was left: nobody needs to wake this connection.
     pub(crate) fn attend(&mut self) {
         if std::mem::take(&mut self.away) {
@@ -308,11 +314,11 @@ where
     pub(crate) fn refuse(&mut self, id: &str, why: Refusal, message: &str) {
         debug!(?why, message = ?message, "refused");
         self.server.hub().count_request(End::Refused);
-        self.outbox.open(id);
+        self.open(id);
         if let Err(error) = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why)) {
             // Only an id near the limit can be too large; without it the text fits.
             debug!(%error, "the refusal is too large");
-            self.outbox.open("");
+            self.open("");
             let _ = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why));
         }
     }
