@@ -17,9 +17,9 @@ use crate::{
     jobs,
 };
 
-/// Does what the arguments say.
+/// Does what the arguments say. Each thread of the runtime begins by calling `on_thread_start`.
 #[must_use]
-pub fn run() -> ExitCode {
+pub fn run(on_thread_start: fn()) -> ExitCode {
     let arguments = Arguments::parse();
     if let (true, Some(file)) = (arguments.check, &arguments.jobs) {
         return check(file);
@@ -34,7 +34,8 @@ pub fn run() -> ExitCode {
         // It would panic where stderr cannot be written, as on a full disk.
         .log_internal_errors(false)
         .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.enable_all().on_thread_start(on_thread_start).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             error!("{error}");
