@@ -1,31 +1,28 @@
 //! The channel: typed messages in both directions over one byte stream.
 
+mod drive;
+mod expecting;
+mod receiving;
+mod sending;
+
 use std::{
     fmt,
     marker::PhantomData,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
-    time::Duration,
 };
 
-use bytes::BytesMut;
 use futures::{
-    SinkExt, StreamExt,
+    StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use rustix::net::RecvFlags;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{UnixStream, unix::UCred},
 };
 use tokio_util::codec::Framed;
 
-use crate::{
-    Buffer, Decode, Encode, Error, Format, Json, Limits, TryRead,
-    codec::Codec,
-    line::Line,
-    polling::{self, Poller},
-};
+use crate::{Decode, Encode, Error, Format, Json, Limits, codec::Codec, line::Line};
 
 /// Sends `Tx`, receives `Rx`, in format `F` over the byte stream `S`.
 ///
@@ -60,9 +57,9 @@ use crate::{
 /// A message is staged as a whole frame or not at all: one that cannot be encoded, or is over the
 /// limit, leaves nothing on the wire, and the channel goes on.
 pub struct Channel<Tx, Rx, F = Json, S = UnixStream> {
-    pub(crate) framed: Framed<Line<S>, Codec<F, Rx>>,
+    framed: Framed<Line<S>, Codec<F, Rx>>,
     /// The stream has ended; nothing is read any more.
-    pub(crate) over: bool,
+    over: bool,
     sent: PhantomData<fn(Tx)>,
 }
 
@@ -133,68 +130,6 @@ impl<Tx, Rx, F> Channel<Tx, Rx, F> {
     }
 }
 
-/// Polling on for a moment instead of sleeping at once: see
-/// [`expect_soon`](Channel::expect_soon).
-impl<Tx, Rx, F> Channel<Tx, Rx, F> {
-    /// Lets it poll for up to `patience` for a message that is expected soon; zero is never, which
-    /// is the default. [`BUSY_POLL`](crate::BUSY_POLL) is what a client and a server take.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// use kakehi_channel::{BUSY_POLL, Channel};
-    ///
-    /// let (left, mut right) = Channel::<u8, u8>::pair()?;
-    /// let mut left = left.busy_poll(BUSY_POLL);
-    /// left.send(7).await?;
-    /// left.expect_soon();
-    /// let answer = tokio::join!(left.next(), async {
-    ///     right.next().await.expect("a number")?;
-    ///     right.send(8).await
-    /// });
-    /// assert_eq!(answer.0.expect("an answer")?, 8);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn busy_poll(self, patience: Duration) -> Self {
-        self.busy_poll_by(patience, |stream, bytes| {
-            Ok(rustix::net::recv(stream, bytes, RecvFlags::DONTWAIT)?.1)
-        })
-    }
-}
-
-impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
-    /// The same for any byte stream that can be read without waiting.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// use kakehi_channel::{BUSY_POLL, Channel};
-    ///
-    /// let (left, _right) = Channel::<u8, u8>::pair()?;
-    /// let left = left.busy_poll_by(BUSY_POLL, |stream, bytes| stream.try_read(bytes));
-    /// # drop(left);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn busy_poll_by(mut self, patience: Duration, try_read: TryRead<S>) -> Self {
-        self.framed.get_mut().poller = (polling::is_possible() && !patience.is_zero())
-            .then(|| Poller::new(patience, try_read));
-        self
-    }
-
-    /// Says that the next message may come at once: that the peer was asked, or was answered and
-    /// may ask again. Receiving it, the channel then polls for a moment before it sleeps, and
-    /// gives other tasks their turn every few µs.
-    ///
-    /// It polls only where that pays: not before a message has come soon, ever more rarely if none
-    /// does, at once no more when other tasks have work; and only on so many connections of a
-    /// process at once as half of its cores, so that with one core it never does.
-    ///
-    /// Returns whether it will poll. If not, there is no need to receive before the task waits.
-    pub fn expect_soon(&mut self) -> bool {
-        self.framed.get_mut().poller.as_mut().is_some_and(Poller::expect)
-    }
-}
-
 impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, S> {
     /// A channel over any byte stream, with [`Limits::DEFAULT`] in both directions.
     ///
@@ -232,228 +167,7 @@ impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, 
     }
 }
 
-/// Receiving.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-/// use kakehi_channel::{Channel, Json};
-/// use tokio::io::AsyncWriteExt;
-///
-/// let (ours, mut theirs) = tokio::io::duplex(64);
-/// let mut channel = Channel::<(), u8, Json, _>::new(ours);
-/// theirs.write_all(b"1\0two\x003\0").await.unwrap();
-/// drop(theirs);
-///
-/// assert_eq!(channel.next().await.expect("a number")?, 1);
-/// let error = channel.next().await.expect("an item").unwrap_err();
-/// assert!(error.is_malformed() && error.payload().unwrap() == "two");
-/// assert_eq!(channel.next().await.expect("the next one")?, 3);
-/// assert!(channel.next().await.is_none());
-/// # Ok(()) }
-/// ```
-impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
-    /// The next message; `None` once the stream is over.
-    ///
-    /// # Errors
-    /// See [what comes out of the stream](Self#what-comes-out-of-the-stream).
-    ///
-    /// # Cancel safety
-    /// Cancel safe: dropped while it waits, it has lost nothing, not even half a frame.
-    pub async fn next(&mut self) -> Option<Result<Rx, Error>> {
-        StreamExt::next(self).await
-    }
-
-    /// The next message, if it comes within `patience`; zero means without limit, never "at
-    /// once". After a timeout one may wait again.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next), and [`Error::is_timeout`].
-    ///
-    /// # Cancel safety
-    /// Cancel safe, as [`next`](Self::next) is.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-    /// use std::time::Duration;
-    /// use kakehi_channel::{Channel, Json};
-    ///
-    /// let (ours, _theirs) = tokio::io::duplex(64);
-    /// let mut channel = Channel::<u8, u8, Json, _>::new(ours);
-    /// let error = channel.next_within(Duration::from_secs(2)).await.unwrap_err();
-    /// assert!(error.is_timeout());
-    /// # }
-    /// ```
-    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Rx>, Error> {
-        let next = StreamExt::next(self);
-        if patience.is_zero() {
-            return next.await.transpose();
-        }
-        match tokio::time::timeout(patience, next).await {
-            Ok(item) => item.transpose(),
-            Err(_) => Err(Error::timeout(patience)),
-        }
-    }
-}
-
-/// Sending.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-/// let (mut left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
-/// left.feed(1).await?;
-/// left.feed(2).await?;
-/// left.flush().await?; // both in one system call
-/// left.send(3).await?;
-/// left.close().await?;
-/// for expected in 1..=3 {
-///     assert_eq!(right.next().await.expect("a number")?, expected);
-/// }
-/// assert!(right.next().await.is_none());
-/// # Ok(()) }
-/// ```
-impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Channel<Tx, Rx, F, S> {
-    /// Sends one message and all that was fed before it.
-    ///
-    /// # Errors
-    /// [`Error::is_unencodable`] or [`Error::is_too_large`]: nothing of it was sent, and the
-    /// channel goes on. Otherwise the connection failed.
-    ///
-    /// # Cancel safety
-    /// A cancelled `send` may have staged the message, never a part of it: what was staged goes
-    /// out with the next `send`, `flush` or `close`, and some of it may have left already. So a
-    /// message whose `send` was cancelled can still arrive. Where that matters, drop the channel.
-    pub async fn send(&mut self, message: Tx) -> Result<(), Error> {
-        SinkExt::send(self, message).await
-    }
-
-    /// Stages one message. Writes, and waits for the peer to read, only once 64 KiB are staged.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, it has not staged the message.
-    pub async fn feed(&mut self, message: Tx) -> Result<(), Error> {
-        SinkExt::feed(self, message).await
-    }
-
-    /// Writes all that is staged.
-    ///
-    /// # Errors
-    /// When the connection failed.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: the rest stays staged.
-    pub async fn flush(&mut self) -> Result<(), Error> {
-        SinkExt::flush(self).await
-    }
-
-    /// Writes all that is staged, then shuts the sending direction: the peer reads to an end, and
-    /// can still answer.
-    ///
-    /// # Errors
-    /// When the connection failed.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it may be called again.
-    pub async fn close(&mut self) -> Result<(), Error> {
-        SinkExt::close(self).await
-    }
-}
-
-/// Staging without waiting: for those who drive the channel by hand, as a server loop does.
 impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
-    /// Stages a message of any type that the format can write, borrowed ones too. It never waits:
-    /// bounding what is [`staged`](Self::staged) is for the caller.
-    ///
-    /// # Errors
-    /// [`Error::is_unencodable`] or [`Error::is_too_large`]: nothing was staged.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (mut left, mut right) = kakehi_channel::Channel::<String, String>::pair()?;
-    /// left.stage("borrowed")?;
-    /// assert_eq!(left.staged(), "\"borrowed\"\0".len());
-    /// left.flush().await?;
-    /// assert_eq!(right.next().await.expect("it was sent")?, "borrowed");
-    /// # Ok(()) }
-    /// ```
-    pub fn stage<M: ?Sized>(&mut self, message: &M) -> Result<(), Error>
-    where
-        F: Encode<M>,
-        S: AsyncWrite + Unpin,
-    {
-        self.framed.start_send_unpin(message)
-    }
-
-    /// Stages frames that [`encode_frame`](crate::encode_frame) has put into `frames`, without
-    /// copying them where nothing is staged yet, and leaves `frames` empty.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// use kakehi_channel::{Buffer, Channel, Json, encode_frame};
-    ///
-    /// let mut frames = Buffer::new(64, 1024);
-    /// encode_frame(&mut Json::default(), "elsewhere", &mut frames, 100)?;
-    /// let (mut left, mut right) = Channel::<String, String>::pair()?;
-    /// left.stage_frames(&mut frames);
-    /// left.flush().await?;
-    /// assert_eq!(right.next().await.expect("it was sent")?, "elsewhere");
-    /// # Ok(()) }
-    /// ```
-    pub fn stage_frames(&mut self, frames: &mut Buffer) {
-        frames.give_to(self.framed.write_buffer_mut());
-    }
-
-    /// How many bytes are staged and not yet written.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (mut left, _right) = kakehi_channel::Channel::<u8, u8>::pair()?;
-    /// left.feed(7).await?;
-    /// assert_eq!(left.staged(), 2);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn staged(&self) -> usize {
-        self.framed.write_buffer().len()
-    }
-
-    /// How many bytes of a frame have come whose end has not.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// use futures::FutureExt;
-    /// use kakehi_channel::{Channel, Json};
-    /// use tokio::io::AsyncWriteExt;
-    ///
-    /// let (ours, mut theirs) = tokio::io::duplex(64);
-    /// let mut channel = Channel::<u8, u8, Json, _>::new(ours);
-    /// theirs.write_all(b"12").await.unwrap();
-    /// assert!(channel.next().now_or_never().is_none());
-    /// assert_eq!(channel.unfinished(), 2);
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn unfinished(&self) -> usize {
-        self.framed.read_buffer().len()
-    }
-
-    /// The bytes of all frames received so far.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (mut left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
-    /// left.send(7).await?;
-    /// right.next().await.expect("a number")?;
-    /// assert_eq!(right.received(), 2);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.framed.codec().received_bytes()
-    }
-
     /// The largest frame that may be sent, in bytes.
     ///
     /// ```
@@ -465,23 +179,6 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     #[must_use]
     pub fn max_outgoing(&self) -> usize {
         self.framed.codec().max_outgoing()
-    }
-
-    /// Reads no more: from here on the stream is at its end. What was read and not taken is
-    /// forgotten, and its memory given back. `Framed` by itself would read on behind an error.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (mut left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
-    /// right.send(1).await?;
-    /// left.stop_reading();
-    /// assert!(left.next().await.is_none());
-    /// # Ok(()) }
-    /// ```
-    pub fn stop_reading(&mut self) {
-        self.over = true;
-        *self.framed.read_buffer_mut() = BytesMut::new();
-        self.framed.codec_mut().release_incoming();
     }
 
     /// The memory that this channel's buffers hold now, in bytes: none while it is idle.

@@ -54,7 +54,6 @@
 mod buffer;
 mod channel;
 mod codec;
-mod drive;
 mod error;
 mod format;
 mod limits;

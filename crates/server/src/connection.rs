@@ -1,26 +1,29 @@
 //! One client: its requests in, their answers out, in order, in one task.
 
+mod incoming;
+mod outgoing;
+
 use std::{
+    future::poll_fn,
     ops::ControlFlow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use futures::{Sink, StreamExt};
-use kakehi_channel::{
-    Channel, Error, Limits as Memory, Refusal, Request, Response, Status, TryRead,
-};
+use futures::StreamExt;
+use kakehi_channel::{Channel, Limits as Memory, Refusal, Request, Response, TryRead};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
 use tracing::{Instrument, Span, debug};
 
+pub(crate) use self::incoming::Incoming;
 use crate::{
     Handler, Wire,
     alarm::Alarm,
-    hub::{End, Phase},
+    hub::Phase,
     outbox::Outbox,
     serve::{LAST_WORDS, Server},
 };
@@ -62,19 +65,6 @@ pub(crate) struct Connection<C, H, F, S> {
 /// What a stream can tell past the runtime: whether the peer has closed both directions, and what
 /// has come.
 pub(crate) type PastTheRuntime<S> = (fn(&S) -> bool, Option<TryRead<S>>);
-
-/// What came from a client.
-pub(crate) enum Incoming<C> {
-    Request(Request<C>),
-    /// Something that is answered by a refusal; `last`: nothing can be read behind it.
-    Unusable {
-        id: String,
-        why: Refusal,
-        message: String,
-        last: bool,
-    },
-    End,
-}
 
 impl<C, H, F, S> Connection<C, H, F, S>
 where
@@ -167,7 +157,7 @@ where
     /// The next thing from the client. All answers go out before this waits; while too many wait
     /// to be read, nothing more is taken.
     async fn next(&mut self) -> Incoming<C> {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
@@ -246,42 +236,6 @@ where
         })
     }
 
-    /// Writes what there is; ready once all of it is with the system.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            let is_all = self.channel.staged() == 0;
-            if is_all {
-                self.outbox.drain(|frames| self.channel.stage_frames(frames));
-            }
-            let before = self.channel.staged();
-            if before == 0 {
-                self.stalled_since = None;
-                return Poll::Ready(Ok(()));
-            }
-            let flushed = Pin::new(&mut self.channel).poll_flush(cx);
-            let written = before - self.channel.staged();
-            self.sent += written as u64;
-            match flushed {
-                Poll::Ready(Ok(())) => {
-                    self.stalled_since = None;
-                    if is_all {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Poll::Ready(Err(error)) => {
-                    self.left = true;
-                    return Poll::Ready(Err(error));
-                }
-                Poll::Pending => {
-                    if written > 0 || self.stalled_since.is_none() {
-                        self.stalled_since = Some(Instant::now());
-                    }
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
-
     /// Takes the floor, and starts answering the next request; the number is for its context.
     pub(crate) fn open(&mut self, id: &str) -> u64 {
         self.away = false;
@@ -306,49 +260,10 @@ where
         (self.has_left)(self.channel.get_ref())
     }
 
-    pub(crate) fn is_writing(&self) -> bool {
-        self.channel.staged() > 0
-    }
-
-    /// Answers something that was not started by ERROR, and says why.
-    pub(crate) fn refuse(&mut self, id: &str, why: Refusal, message: &str) {
-        debug!(?why, message = ?message, "refused");
-        self.server.hub().count_request(End::Refused);
-        self.open(id);
-        if let Err(error) = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why)) {
-            // Only an id near the limit can be too large; without it the text fits.
-            debug!(%error, "the refusal is too large");
-            self.open("");
-            let _ = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why));
-        }
-    }
-
-    /// Writes the rest, as long as the client takes it, and the server has time for last words.
-    async fn finish(&mut self) {
-        self.stop_reading();
-        if self.left {
-            return;
-        }
-        std::future::poll_fn(|cx| self.poll_finish(cx)).await;
-    }
-
     /// Gives back what an unfinished request takes, however long its client takes to read why.
     fn stop_reading(&mut self) {
         self.channel.stop_reading();
         self.server.hub().hold_unfinished(&mut self.unfinished, 0, 0);
-    }
-
-    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.poll_write(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        self.leave(cx);
-        self.is_closing();
-        let write_time = self.server.limits.write_time;
-        let stalled = self.stalled_since.and_then(|since| since.checked_add(write_time));
-        self.alarm.poll([stalled, self.last_words_until], cx).map(|()| {
-            debug!("the client does not read its last answer");
-        })
     }
 
     /// From the first time that this is seen on, the client has so long to read the last words.
@@ -365,21 +280,5 @@ where
 impl<C, H, F, S> Drop for Connection<C, H, F, S> {
     fn drop(&mut self) {
         self.outbox.abandon();
-    }
-}
-
-impl<C> Incoming<C> {
-    fn last(why: Refusal, message: String) -> Self {
-        Self::Unusable { id: String::new(), why, message, last: true }
-    }
-
-    fn error(error: &Error, id_of: fn(&[u8]) -> Option<String>) -> Self {
-        if error.io_kind().is_some() {
-            debug!(%error, "the connection failed");
-            return Self::End;
-        }
-        let why = if error.is_too_large() { Refusal::TooLarge } else { Refusal::Malformed };
-        let id = error.payload().and_then(|payload| id_of(payload)).unwrap_or_default();
-        Self::Unusable { id, why, message: error.to_string(), last: error.is_fatal() }
     }
 }

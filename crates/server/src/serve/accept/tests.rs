@@ -1,4 +1,4 @@
-use kakehi_channel::Json;
+use kakehi_channel::{Json, Request};
 use tokio::net::UnixStream;
 
 use super::*;
