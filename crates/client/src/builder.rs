@@ -83,9 +83,10 @@ impl<Tx, Rx, F> ClientBuilder<Tx, Rx, F> {
         self
     }
 
-    /// Tries again while no connection can be made, inside the clocks of the request: while the
-    /// server restarts, or has no room for another connection. Without it, that is an error at
-    /// once.
+    /// Tries again while no connection can be made, or the server refuses for that it is busy or
+    /// shutting down, inside the clocks of the request: so a request waits while the server
+    /// restarts, or has no room. Nothing was started by then. Without it, that is an error at once;
+    /// a [`Pipeline`](crate::Pipeline) does not do it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {

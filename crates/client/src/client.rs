@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use kakehi_channel::{Json, Request, Response};
+use kakehi_channel::{Decode, Encode, Json, Reply, Request, Response};
 use tokio::{net::UnixStream, time::Instant};
 
 use crate::{
@@ -142,7 +142,7 @@ impl<Tx, Rx, F> Client<Tx, Rx, F> {
     /// ```
     pub async fn ready(&self) -> Result<(), Error<Rx>> {
         let wait = Wait::start(self.shared.clocks);
-        let order = Order { end: wait.end(), failures: 0 };
+        let order = Order { end: wait.end(), failures: 0, cause: None };
         let kind = match Place::new(&self.shared.pool).open(order).await {
             Ok(mut opened) => {
                 opened.place.give_back(opened.link, Instant::now());
@@ -188,7 +188,11 @@ impl<C, Rx, F> Client<Request<C>, Rx, F> {
     /// assert_eq!(answer.content.expect("its command")["echo"]["text"], "hello");
     /// # Ok(()) }
     /// ```
-    pub fn request(&self, command: impl Into<C>) -> RequestBuilder<'static, Request<C>, Rx, F> {
+    pub fn request(&self, command: impl Into<C>) -> RequestBuilder<'static, Request<C>, Rx, F>
+    where
+        Rx: Reply,
+        F: Encode<Request<C>> + Decode<Rx>,
+    {
         self.call(Request::with_command("", command.into()))
     }
 }

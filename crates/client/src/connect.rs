@@ -14,7 +14,8 @@ use tokio::net::UnixStream;
 
 /// How a client tries again where no connection can be made now, but soon may be: the socket is
 /// not there, nobody listens on it, the server's queue of connections is full, or the server ended
-/// with the connection in its queue.
+/// with the connection in its queue; and where the server refuses for that it is busy, or is
+/// shutting down, before anything of the request was shown.
 ///
 /// It waits between two tries, twice as long each time, and a random part of that less, so that
 /// many clients do not come back at once. It goes on until one of the request's clocks runs out;
@@ -112,9 +113,22 @@ impl Connector {
 /// Why there is no connection.
 #[derive(Debug)]
 pub(crate) enum Unconnected {
-    Io { path: PathBuf, source: io::Error },
-    NotASocket { path: PathBuf },
-    WrongServer { path: PathBuf, expected: u32, found: u32 },
+    Io {
+        path: PathBuf,
+        source: io::Error,
+    },
+    NotASocket {
+        path: PathBuf,
+    },
+    WrongServer {
+        path: PathBuf,
+        expected: u32,
+        found: u32,
+    },
+    /// The server has no room, or is ending: only the cause of a clock's end.
+    Refused {
+        message: String,
+    },
 }
 
 impl Unconnected {
@@ -159,6 +173,7 @@ impl fmt::Display for Unconnected {
             Self::NotASocket { path } => {
                 write!(f, "cannot connect to {}: it is not a socket", path.display())
             }
+            Self::Refused { message } => write!(f, "the server refused: {message}"),
             Self::WrongServer { path, expected, found } => {
                 let path = path.display();
                 write!(f, "the server on {path} is of uid {found}, expected was uid {expected}")

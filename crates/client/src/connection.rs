@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use kakehi_channel::{Channel, Json, Request, Response};
+use kakehi_channel::{Channel, Decode, Encode, Json, Reply, Request, Response};
 use tokio::net::UnixStream;
 
 use crate::{
@@ -190,7 +190,11 @@ impl<C, Rx, F, S> Connection<Request<C>, Rx, F, S> {
     /// assert_eq!(responses.await?.status, Status::Ok);
     /// # Ok(()) }
     /// ```
-    pub fn request(&mut self, command: impl Into<C>) -> RequestBuilder<'_, Request<C>, Rx, F, S> {
+    pub fn request(&mut self, command: impl Into<C>) -> RequestBuilder<'_, Request<C>, Rx, F, S>
+    where
+        Rx: Reply,
+        F: Encode<Request<C>> + Decode<Rx>,
+    {
         self.call(Request::with_command("", command.into()))
     }
 

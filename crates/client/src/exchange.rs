@@ -10,7 +10,7 @@
 mod receiving;
 mod sending;
 
-use std::fmt;
+use std::{fmt, mem};
 
 use tokio::time::Instant;
 use tracing::{Span, debug, debug_span, field};
@@ -18,6 +18,7 @@ use tracing::{Span, debug, debug_span, field};
 use crate::{
     Call, Clocks, Error, Outcome,
     clocks::{Clock, Wait},
+    connect::Unconnected,
     home::Home,
     kind::{During, Kind},
     link::Link,
@@ -40,8 +41,9 @@ pub(crate) struct Exchange<'c, Tx, Rx, F, S> {
     again: u32,
     /// It was sent, and lost: whatever comes now, it may have been done then.
     was_lost: bool,
-    /// How often it could not be sent on a new connection.
+    /// How often it could not be sent on a new connection, or was refused, and why the last time.
     failures: u32,
+    cause: Option<Box<Unconnected>>,
     /// Something came that is not a response: what follows may not be the next request's.
     is_tainted: bool,
     span: Span,
@@ -88,6 +90,7 @@ impl<'c, Tx: Call, Rx, F, S> Exchange<'c, Tx, Rx, F, S> {
             again: if is_idempotent { AGAIN } else { 0 },
             was_lost: false,
             failures: 0,
+            cause: None,
             is_tainted: false,
             span,
         }
@@ -103,10 +106,28 @@ impl<'c, Tx: Call, Rx, F, S> Exchange<'c, Tx, Rx, F, S> {
     /// The caller has seen a response: to send the request again would show it another.
     pub(crate) fn has_shown(&mut self) {
         self.again = 0;
+        self.forget();
+    }
+
+    /// The request is not sent again: its id is enough.
+    fn forget(&mut self) {
+        if matches!(self.message, Message::Id(_)) {
+            return;
+        }
+        let message = mem::replace(&mut self.message, Message::Id(None));
+        self.message = Message::Id(match message {
+            Message::Whole(message) => message.into_id(),
+            Message::Id(id) => id,
+        });
     }
 }
 
 impl<Tx, Rx, F, S> Exchange<'_, Tx, Rx, F, S> {
+    /// Whether trying again was asked for.
+    fn reconnects(&self) -> bool {
+        self.home.pool().is_some_and(|pool| pool.connector.reconnect.is_some())
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }

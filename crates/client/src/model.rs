@@ -62,7 +62,7 @@ fn ask(pool: &Arc<Pool<Link>>, ends_well: bool) {
     let mut place = Place::new(pool);
     let link = match place.try_take(Instant::now()) {
         Some(link) => link,
-        None => match block_on(place.open(Order { end: None, failures: 0 })) {
+        None => match block_on(place.open(Order { end: None, failures: 0, cause: None })) {
             Ok(opened) => {
                 place = opened.place;
                 opened.link

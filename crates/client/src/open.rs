@@ -21,12 +21,13 @@ use crate::{
 pub(crate) type Opening<L> = Pin<Box<dyn Future<Output = Result<Opened<L>, Unopened>> + Send>>;
 
 /// What is waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Order {
     /// For how long.
     pub(crate) end: Option<Instant>,
-    /// How often it has failed before: to back off.
+    /// How often it has failed before, to back off, and why the last time.
     pub(crate) failures: u32,
+    pub(crate) cause: Option<Unconnected>,
 }
 
 /// A connection, and the place in the pool in which it stands.
@@ -61,7 +62,7 @@ where
 {
     Box::pin(async move {
         let mut search =
-            Search { place, failures: order.failures, during: During::Turn, cause: None };
+            Search { place, failures: order.failures, during: During::Turn, cause: order.cause };
         let found = match order.end {
             None => Ok(search.run().await),
             Some(end) => timeout_at(end, search.run()).await,

@@ -43,6 +43,24 @@ impl<T> Answer<T> {
     pub fn with_content<U>(self, content: U) -> Answer<U> {
         Answer { message: self.message, content: Some(content) }
     }
+
+    /// The same message alone, where a handler's other answers have content.
+    ///
+    /// ```
+    /// use kakehi_server::Answer;
+    ///
+    /// fn count(of: &[u32]) -> Answer<usize> {
+    ///     match of {
+    ///         [] => Answer::new("nothing to count").without_content(),
+    ///         some => Answer::new("counted").with_content(some.len()),
+    ///     }
+    /// }
+    /// assert_eq!(count(&[]).content, None);
+    /// ```
+    #[must_use]
+    pub fn without_content<U>(self) -> Answer<U> {
+        Answer { message: self.message, content: None }
+    }
 }
 
 /// Why a handler did not do what it was asked for.
@@ -102,9 +120,28 @@ impl<T> Failure<T> {
     pub fn with_content<U>(self, content: U) -> Failure<U> {
         Failure { message: self.message, content: Some(content), refused: self.refused }
     }
+
+    /// The same failure alone, where a handler's other failures have content.
+    ///
+    /// ```
+    /// use kakehi_server::Failure;
+    ///
+    /// fn missing(code: Option<i32>) -> Failure<i32> {
+    ///     let failure = Failure::new("it has failed");
+    ///     match code {
+    ///         Some(code) => failure.with_content(code),
+    ///         None => failure.without_content(),
+    ///     }
+    /// }
+    /// assert_eq!(missing(None).content, None);
+    /// ```
+    #[must_use]
+    pub fn without_content<U>(self) -> Failure<U> {
+        Failure { message: self.message, content: None, refused: self.refused }
+    }
 }
 
-/// For `?` in a handler.
+/// For `?` in a handler, whatever the content of its failures.
 ///
 /// ```
 /// use kakehi_server::Failure;
@@ -113,10 +150,18 @@ impl<T> Failure<T> {
 ///     Ok(text.parse()?)
 /// }
 /// assert_eq!(port("x").unwrap_err().message, "invalid digit found in string");
+///
+/// fn even(text: &str) -> Result<u16, Failure<u16>> {
+///     match text.parse()? {
+///         odd if odd % 2 == 1 => Err(Failure::new("it is odd").with_content(odd)),
+///         even => Ok(even),
+///     }
+/// }
+/// assert_eq!(even("7").unwrap_err().content, Some(7));
 /// ```
-impl<E: std::error::Error> From<E> for Failure {
+impl<T, E: std::error::Error> From<E> for Failure<T> {
     fn from(error: E) -> Self {
-        Self::new(error.to_string())
+        Failure::new(error.to_string()).without_content()
     }
 }
 
@@ -128,6 +173,12 @@ impl<E: std::error::Error> From<E> for Failure {
 /// assert_eq!("done".into_answer(), Answer::new("done"));
 /// assert_eq!(().into_answer(), Answer::new(""));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an answer",
+    label = "not an answer",
+    note = "a handler returns `()`, a `String`, a `&'static str`, or an `Answer`",
+    note = "what a program is to read is content: `Answer::new(\"..\").with_content(value)`"
+)]
 pub trait IntoAnswer {
     /// For a program.
     type Content: Send;
@@ -168,7 +219,8 @@ impl IntoAnswer for () {
     }
 }
 
-/// What a handler may return as `Err`: anything that is [`Display`], or a [`Failure`].
+/// What a handler may return as `Err`: anything that is [`Display`], or a [`Failure`]. It is written
+/// as `{:#}`: so `anyhow`, for one, tells the causes too.
 ///
 /// ```
 /// use kakehi_server::{Failure, IntoFailure};
@@ -176,6 +228,12 @@ impl IntoAnswer for () {
 /// let error = std::io::Error::other("the disk is full");
 /// assert_eq!(error.into_failure(), Failure::new("the disk is full"));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a failure",
+    label = "not a failure",
+    note = "a handler fails with a `Failure`, or with anything that implements `Display`",
+    note = "what a program is to read is content: `Failure::new(\"..\").with_content(value)`"
+)]
 pub trait IntoFailure {
     /// For a program.
     type Content: Send;
@@ -196,6 +254,6 @@ impl<E: Display> IntoFailure for E {
     type Content = ();
 
     fn into_failure(self) -> Failure {
-        Failure::new(self.to_string())
+        Failure::new(format!("{self:#}"))
     }
 }

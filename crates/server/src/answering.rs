@@ -80,7 +80,11 @@ where
             .await;
             // A future's destructor is the handler's code too.
             let _ = guarded(|| handling.set(None));
-            end
+            match (end, clocks.stopped) {
+                // Its client was told otherwise.
+                (End::Answered(_) | End::Refused, Some(_)) => End::Cancelled,
+                (end, _) => end,
+            }
         };
         self.attend();
         match end {

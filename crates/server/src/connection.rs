@@ -130,7 +130,6 @@ where
             tokio::task::coop::consume_budget().await;
         }
         self.finish().await;
-        self.server.hub().count_bytes(self.channel.received(), self.sent);
     }
 
     /// Refuses what came, or begins to answer it; breaks off behind the last.
@@ -214,6 +213,7 @@ where
 
     /// Reads one more thing, under this connection's and the server's limits.
     pub(crate) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
+        let before = self.channel.received();
         let polled = self.channel.poll_next_unpin(cx);
         let unfinished = if polled.is_pending() { self.channel.unfinished() } else { 0 };
         let limit = self.server.limits.unfinished_bytes;
@@ -225,6 +225,7 @@ where
         if polled.is_ready() {
             self.unfinished_since = None;
             self.burst = self.burst.saturating_add(1);
+            self.server.hub().count_received(self.channel.received() - before);
         }
         polled.map(|item| match item {
             Some(Ok(request)) => Incoming::Request(request),

@@ -117,7 +117,9 @@ impl<F: Default> Context<F> {
         self.outbox.peer
     }
 
-    /// How long the client, or the server's own ceiling, still gives; `None`: without limit.
+    /// How long the client, or the server's own ceiling, still gives; `None`: without limit. Never
+    /// zero, not even once it has passed: where it is handed on, as by
+    /// `client.request(..).deadline(context.remaining())`, zero would mean without limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -133,14 +135,16 @@ impl<F: Default> Context<F> {
     /// ```
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+        const LEAST: Duration = Duration::from_millis(1);
+        self.deadline.map(|at| at.saturating_duration_since(Instant::now()).max(LEAST))
     }
 
     /// Is cancelled when the request is: because the client left, the deadline passed or the
     /// server is ending.
     ///
     /// A handler that never calls this is simply dropped then. One that does is told by the token
-    /// and has [`cleanup_time`](crate::Limits::cleanup_time) to end by itself.
+    /// and has [`cleanup_time`](crate::Limits::cleanup_time) to end by itself. Its client has its
+    /// ERROR at once: what the handler sends or returns from then on goes nowhere.
     ///
     /// ```
     /// use kakehi_channel::Request;
@@ -161,6 +165,30 @@ impl<F: Default> Context<F> {
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.outbox.cancellation(self.serial)
+    }
+
+    /// Is cancelled once the server begins to end, and drains: running requests may go on for
+    /// [`Serve::drain`](crate::Serve::drain), then they are cancelled. A handler that would go on
+    /// for ever, as one that follows something, ends here with an answer of its own.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    /// use tokio::time::sleep;
+    ///
+    /// async fn follow(_: Request, context: Context) -> Result<&'static str, kakehi_channel::Error> {
+    ///     let draining = context.draining();
+    ///     while draining.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_some() {
+    ///         context.progress("tick").await?;
+    ///     }
+    ///     Ok("the server is ending")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn draining(&self) -> CancellationToken {
+        // Of its own: who cancels it does not end the server.
+        self.outbox.ending.child_token()
     }
 
     /// From here on, the request is carried to its end even if the client leaves.

@@ -8,6 +8,7 @@ use std::{
 
 use kakehi_channel::Status;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Limits,
@@ -19,8 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     phase: AtomicU8,
-    /// Somebody asked for the end.
-    pub(crate) stop: Notify,
+    /// Cancelled once the end is asked for, or has begun.
+    pub(crate) ending: CancellationToken,
     /// A request has ended, or a connection: the drain may be over.
     pub(crate) ended: Notify,
     /// A connection has ended: there is a descriptor for the next.
@@ -83,6 +84,7 @@ impl Hub {
     /// Goes on to `phase`, and wakes all connections to see it.
     pub(crate) fn enter_phase(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        self.ending.cancel();
         let open: Vec<_> = self.connections().open.values().cloned().collect();
         for outbox in open {
             outbox.wake();
@@ -133,9 +135,12 @@ impl Hub {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_bytes(&self, received: u64, sent: u64) {
-        self.counters.bytes_received.fetch_add(received, Ordering::Relaxed);
-        self.counters.bytes_sent.fetch_add(sent, Ordering::Relaxed);
+    pub(crate) fn count_received(&self, bytes: u64) {
+        self.counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.counters.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Changes one connection's share of unfinished requests, in bytes. `false`: all together
@@ -200,7 +205,7 @@ impl Drop for Seat {
             }
         }
         drop(connections);
-        self.hub.ended.notify_one();
+        self.hub.ended.notify_waiters();
         self.hub.freed.notify_one();
     }
 }
@@ -213,7 +218,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
         if self.0.phase() != Phase::Running {
-            self.0.ended.notify_one();
+            self.0.ended.notify_waiters();
         }
     }
 }

@@ -13,6 +13,8 @@ use shuttle::{
     thread::{self, JoinHandle},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     Limits, Peer,
     hub::{Hub, Phase},
@@ -29,7 +31,7 @@ fn check(model: impl Fn() + Send + Sync + Clone + 'static) {
 }
 
 fn outbox(uid: u32, limits: &Limits) -> Arc<Outbox> {
-    Arc::new(Outbox::new(Peer { uid, ..Peer::own() }, limits))
+    Arc::new(Outbox::new(Peer { uid, ..Peer::own() }, limits, CancellationToken::new()))
 }
 
 fn join(threads: Vec<JoinHandle<()>>) {

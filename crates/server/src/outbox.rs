@@ -29,6 +29,8 @@ const HIGH_WATER: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) peer: Peer,
+    /// Cancelled once the server begins to end.
+    pub(crate) ending: CancellationToken,
     state: Mutex<State>,
 }
 
@@ -56,7 +58,7 @@ struct State {
 }
 
 impl Outbox {
-    pub(crate) fn new(peer: Peer, limits: &Limits) -> Self {
+    pub(crate) fn new(peer: Peer, limits: &Limits, ending: CancellationToken) -> Self {
         // As much again may be in the channel, on its way into the socket.
         let high_water = (limits.outgoing_bytes / 2).clamp(1, HIGH_WATER);
         let state = State {
@@ -78,7 +80,7 @@ impl Outbox {
             connection: None,
             senders: Vec::new(),
         };
-        Self { peer, state: Mutex::new(state) }
+        Self { peer, ending, state: Mutex::new(state) }
     }
 
     /// Starts answering the next request; the number is for its context. The connection has the

@@ -52,7 +52,7 @@ impl Peer {
 
 /// Who may connect: by default the server's own user, and root.
 ///
-/// Groups are matched against the peer's primary group, which is all that the socket tells. To
+/// Groups are matched against the peer's primary group, for [`Peer`] knows no other. To
 /// admit the members of a group, give the socket that group and mode 0660, and allow
 /// [everybody](Self::everybody) who can open it.
 ///

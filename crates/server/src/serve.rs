@@ -45,8 +45,10 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 /// ```
 pub fn serve<C, H, L, F>(listener: L, handler: H) -> Serve<C, H, L, F>
 where
+    C: Send + 'static,
     H: Handler<C, F>,
     L: Listener,
+    F: Wire<C>,
 {
     Serve {
         listener,
@@ -86,7 +88,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let server = Arc::new(Server { limits, ..Server::new(handler) });
-    let outbox = Arc::new(Outbox::new(peer, &server.limits));
+    let outbox = Arc::new(server.outbox(peer));
     let mut connection = Connection::<C, H, F, _>::new(stream, (|_| false, None), outbox, server);
     connection.run(Span::none).await;
 }
@@ -119,6 +121,7 @@ where
 /// assert_eq!(handle.stats().connections, 0);
 /// # Ok(()) }
 /// ```
+#[must_use = "a server does nothing unless it is awaited"]
 pub struct Serve<C, H, L = Socket, F = Json> {
     listener: L,
     server: Server<C, H>,
@@ -141,7 +144,6 @@ type Authorize<C> = Box<dyn Fn(&Peer, &Request<C>) -> Result<(), String> + Send 
 
 impl<C, H, L, F> Serve<C, H, L, F> {
     /// Instead of [`Limits::default`].
-    #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.server.limits = limits;
         self
@@ -149,14 +151,12 @@ impl<C, H, L, F> Serve<C, H, L, F> {
 
     /// Who may connect; by default the server's own user, and root. Who may not is told so, before
     /// anything is read.
-    #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
     /// Decides on each request before its handler is called; `Err` says why not, to the client.
-    #[must_use]
     pub fn authorize(
         mut self,
         decide: impl Fn(&Peer, &Request<C>) -> Result<(), String> + Send + Sync + 'static,
@@ -166,7 +166,6 @@ impl<C, H, L, F> Serve<C, H, L, F> {
     }
 
     /// Ends the server when `signal` is ready: it drains.
-    #[must_use]
     pub fn shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Box::pin(signal);
         self
@@ -174,7 +173,6 @@ impl<C, H, L, F> Serve<C, H, L, F> {
 
     /// How long running requests may go on after the shutdown; 5 s. New ones are refused
     /// meanwhile; those left then are cancelled and told so.
-    #[must_use]
     pub fn drain(mut self, time: Duration) -> Self {
         self.drain = time;
         self
@@ -187,14 +185,12 @@ impl<C, H, L, F> Serve<C, H, L, F> {
     /// several times faster, and spends less time of the CPU than sleeping, where a client asks
     /// again at once; where it does not, it stops by itself: see
     /// [`Channel::expect_soon`](kakehi_channel::Channel::expect_soon).
-    #[must_use]
     pub fn busy_poll(mut self, patience: impl Into<Option<Duration>>) -> Self {
         self.server.busy_poll = patience.into().unwrap_or_default();
         self
     }
 
     /// Makes `handle` this server's.
-    #[must_use]
     pub fn handle(mut self, handle: &Handle) -> Self {
         self.server.handle = handle.clone();
         self
@@ -220,7 +216,7 @@ where
             biased;
             never = &mut accepting => match never {},
             () = shutdown => {}
-            () = hub.stop.notified() => {}
+            () = hub.ending.cancelled() => {}
         }
 
         info!(running = hub.running(), "draining");
@@ -244,8 +240,13 @@ where
 
 /// Waits until `done` holds, looking again whenever something has ended.
 pub(crate) async fn until(hub: &Hub, done: impl Fn(&Hub) -> bool) {
-    while !done(hub) {
-        hub.ended.notified().await;
+    loop {
+        // What ends from here on is heard.
+        let ended = hub.ended.notified();
+        if done(hub) {
+            return;
+        }
+        ended.await;
     }
 }
 
@@ -283,6 +284,10 @@ impl<C, H> Server<C, H> {
             handle: Handle::default(),
             authorize: None,
         }
+    }
+
+    pub(crate) fn outbox(&self, peer: Peer) -> Outbox {
+        Outbox::new(peer, &self.limits, self.hub().ending.clone())
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {

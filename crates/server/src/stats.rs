@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::hub::Hub;
 
 /// Reads a running server's counters and can end it. Cheap to clone; make it first, give it to
-/// the handler, then to [`Serve::handle`](crate::Serve::handle).
+/// the handler, then to [`Serve::handle`](crate::Serve::handle). Several servers may have one: they
+/// count together, share the limits on connections, and end together.
 ///
 /// ```
 /// let handle = kakehi_server::Handle::default();
@@ -31,7 +32,7 @@ impl Handle {
     /// kakehi_server::Handle::default().shutdown();
     /// ```
     pub fn shutdown(&self) {
-        self.hub.stop.notify_one();
+        self.hub.ending.cancel();
     }
 }
 
@@ -54,15 +55,16 @@ pub struct Stats {
     pub refused_connections: u64,
     /// Requests that ended in OK.
     pub ok: u64,
-    /// Requests whose handler ended in ERROR.
+    /// Requests that their handler ended in ERROR.
     pub error: u64,
     /// Requests that were refused before they started, malformed ones too.
     pub refused_requests: u64,
-    /// Requests that were cancelled: the client left, the deadline passed, the server ended.
+    /// Requests that were cancelled: the client left, the deadline passed, the server ended. Also
+    /// those whose handler then ended by itself: whatever it returned was not sent.
     pub cancelled: u64,
     /// Requests whose handler panicked.
     pub panicked: u64,
-    /// Bytes of whole requests.
+    /// Bytes of whole requests, and of what came in their place.
     pub bytes_received: u64,
     /// Bytes written.
     pub bytes_sent: u64,

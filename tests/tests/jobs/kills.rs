@@ -214,5 +214,5 @@ fn a_thousand_killed_clients_leave_no_process_and_no_descriptor() {
     let left = wait_for(|| (descriptors(&jobs) <= before).then_some(()));
     assert!(left.is_some(), "{} descriptors, {before} before", descriptors(&jobs));
     let content = &jobs.ask("status")[0]["content"];
-    assert_eq!(content["counters"]["error"], 1000, "each was ended: {content}");
+    assert_eq!(content["counters"]["cancelled"], 1000, "each was ended: {content}");
 }

@@ -52,6 +52,7 @@ where
             };
             self.wait.restart();
             let lost = match item {
+                Some(Ok(reply)) if reply.refusal().is_some() && self.come_back(&reply) => continue,
                 Some(Ok(reply)) => return Poll::Ready(Some(self.judge(reply))),
                 Some(Err(error)) if !error.is_fatal() => {
                     self.is_tainted = true;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{SinkExt, StreamExt};
-use kakehi_channel::{Decode, Encode, Error as ChannelError, Reply};
+use kakehi_channel::{Decode, Encode, Error as ChannelError, Refusal, Reply};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -16,10 +16,12 @@ use tracing::debug;
 use super::{Exchange, Message, Phase};
 use crate::{
     Call, Error, Outcome,
+    connect::Unconnected,
     home::Home,
     kind::{During, Kind},
     link::Link,
     open::{Opened, Order, Unopened},
+    verdict::Verdict,
 };
 
 impl<Tx, Rx, F, S> Exchange<'_, Tx, Rx, F, S>
@@ -59,8 +61,9 @@ where
                 if let Some(link) = place.try_take(self.wait.started()) {
                     return self.write(link, true);
                 }
-                let order = Order { end: self.wait.end(), failures: self.failures };
-                self.phase = Phase::Opening(place.open(order));
+                let (end, failures) = (self.wait.end(), self.failures);
+                let cause = self.cause.take().map(|cause| *cause);
+                self.phase = Phase::Opening(place.open(Order { end, failures, cause }));
                 Ok(())
             }
         }
@@ -141,24 +144,37 @@ where
             link.channel.expect_soon();
             self.phase = Phase::Reading { link, early };
         }
-        if self.again == 0 {
-            let message = mem::replace(&mut self.message, Message::Id(None));
-            self.message = Message::Id(match message {
-                Message::Whole(message) => message.into_id(),
-                Message::Id(id) => id,
-            });
+        if self.again == 0 && !self.reconnects() {
+            self.forget();
         }
     }
 
     /// Nothing was sent on a new connection: takes another if trying again was asked for.
     fn miss(&mut self, error: ChannelError) -> Result<(), Error<Rx>> {
-        if self.home.pool().is_none_or(|pool| pool.connector.reconnect.is_none()) {
+        if !self.reconnects() {
             return Err(self.fail(Outcome::NotSent, error));
         }
         debug!(parent: &self.span, %error, "not sent: trying again");
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Start;
         Ok(())
+    }
+
+    /// It was refused for what may pass, and so was not started: sends it again on
+    /// another connection if trying again was asked for.
+    #[cold]
+    pub(super) fn come_back(&mut self, reply: &Rx) -> bool {
+        let may_pass = matches!(reply.refusal(), Some(Refusal::Busy | Refusal::ShuttingDown));
+        let is_whole = matches!(self.message, Message::Whole(_));
+        if !may_pass || !is_whole || !self.reconnects() || Verdict::of(reply, self.id()).is_err() {
+            return false;
+        }
+        let message = reply.message().unwrap_or_default().to_owned();
+        debug!(parent: &self.span, message, "refused: trying again");
+        self.failures = self.failures.saturating_add(1);
+        self.cause = Some(Box::new(Unconnected::Refused { message }));
+        self.phase = Phase::Start;
+        true
     }
 
     /// It was sent, and the connection is gone: only an idempotent request may be sent again.

@@ -38,7 +38,10 @@ where
             }
             let flushed = Pin::new(&mut self.channel).poll_flush(cx);
             let written = before - self.channel.staged();
-            self.sent += written as u64;
+            if written > 0 {
+                self.sent += written as u64;
+                self.server.hub().count_sent(written as u64);
+            }
             match flushed {
                 Poll::Ready(Ok(())) => {
                     self.stalled_since = None;

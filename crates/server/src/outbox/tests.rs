@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer, ser::Error as _};
 use super::*;
 
 fn outbox() -> Outbox {
-    Outbox::new(Peer::own(), &Limits::default())
+    Outbox::new(Peer::own(), &Limits::default(), CancellationToken::new())
 }
 
 /// Sends progress until there is no room for more. Says how many bytes that took.

@@ -63,7 +63,7 @@ where
                 return self.refuse(&mut stream, Refusal::Denied, &message);
             }
         };
-        let outbox = Arc::new(Outbox::new(peer, &self.server.limits));
+        let outbox = Arc::new(self.server.outbox(peer));
         match self.server.hub().connect(&outbox, &self.server.limits) {
             Err(message) => self.refuse(&mut stream, Refusal::Busy, &message),
             Ok(seat) => {

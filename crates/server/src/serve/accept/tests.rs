@@ -8,7 +8,7 @@ use crate::{Context, Socket};
 async fn a_connection_that_waits_has_no_room_for_a_request_or_for_its_parts() {
     let handler = async |_: Request<String>, _: Context| Ok::<_, String>(String::new());
     let server = Arc::new(Server::new(handler));
-    let outbox = Arc::new(Outbox::new(Peer::own(), &server.limits));
+    let outbox = Arc::new(server.outbox(Peer::own()));
     let seat = server.hub().connect(&outbox, &server.limits).unwrap();
     let (stream, _theirs) = UnixStream::pair().unwrap();
     let task = serve_one::<String, _, Json, Socket>(stream, outbox, seat, server);

@@ -1,0 +1,219 @@
+//! The end of a server, and its limits, as those see them who come meanwhile.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::{path::PathBuf, time::Duration};
+
+use kakehi_client::{Client, Outcome, Reconnect, Refusal, Request, Response};
+use kakehi_server::{Context, Failure, Handle, Limits, Peer, Socket, serve, serve_stream};
+use tempfile::TempDir;
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_millis(100);
+
+fn place() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sock");
+    (dir, path)
+}
+
+async fn handle(request: Request<String>, context: Context) -> Result<String, Failure> {
+    let (cancelled, draining) = (context.cancellation(), context.draining());
+    let command = request.command.unwrap_or_default();
+    match command.as_str() {
+        "follow" => {
+            context.progress("following").await?;
+            draining.cancelled().await;
+            Ok("followed to the end".into())
+        }
+        "hold" => {
+            context.progress("holding").await?;
+            cancelled.cancelled().await;
+            Ok("held".into())
+        }
+        "fail" => {
+            cancelled.cancelled().await;
+            Err(Failure::new("rolled back"))
+        }
+        "end it" => {
+            draining.cancel();
+            Ok("tried".into())
+        }
+        "refuse behind progress" => {
+            context.progress("looking").await?;
+            Err(Failure::refused(Refusal::Busy, "try later"))
+        }
+        _ => Ok(command),
+    }
+}
+
+fn server(path: &PathBuf, its: &Handle, limits: Limits) -> JoinHandle<()> {
+    let socket = Socket::bind(path).listen().unwrap();
+    let server = serve(socket, handle).handle(its).limits(limits).drain(PATIENCE);
+    tokio::spawn(server.into_future())
+}
+
+async fn ends(server: JoinHandle<()>) {
+    timeout(PATIENCE / 2, server).await.unwrap().unwrap();
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let look = async {
+        while !done() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, look).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_follows_something_ends_by_itself_once_the_server_drains() {
+    let (_dir, path) = place();
+    let (end, ended) = oneshot::channel::<()>();
+    let server = serve(Socket::bind(&path).listen().unwrap(), handle).drain(PATIENCE);
+    let server = server.shutdown(async { drop(ended.await) });
+    let task = tokio::spawn(server.into_future());
+    let client = Client::builder(&path).build();
+    assert_eq!(client.request("end it").await.unwrap().message, "tried");
+    let mut following = client.request("follow").send().await.unwrap();
+    assert_eq!(following.next().await.unwrap().unwrap().message, "following", "it still runs");
+    drop(end);
+    let answer = timeout(PATIENCE / 2, following.next()).await.unwrap();
+    assert_eq!(answer.unwrap().unwrap().message, "followed to the end");
+    ends(task).await;
+}
+
+#[tokio::test]
+async fn servers_with_one_handle_end_together() {
+    let ((_dir, one), (_other_dir, other), handle) = (place(), place(), Handle::default());
+    let tasks = [&one, &other].map(|path| server(path, &handle, Limits::default()));
+    for path in [&one, &other] {
+        Client::builder(path).build().request("x").await.unwrap();
+    }
+    assert_eq!(handle.stats().ok, 2);
+    handle.shutdown();
+    for task in tasks {
+        ends(task).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_cancelled_counts_as_that_whatever_its_handler_returned() {
+    let ((_dir, path), handle) = (place(), Handle::default());
+    let _server = server(&path, &handle, Limits::default());
+    let client = Client::builder(&path).build();
+    for command in ["hold", "fail"] {
+        let error = client.request(command).deadline(SHORT).await.unwrap_err();
+        assert!(error.is_deadline(), "{error}");
+    }
+    let mut left = client.request("hold").send().await.unwrap();
+    left.next().await.unwrap().unwrap();
+    drop(left);
+    until(|| handle.stats().running == 0).await;
+    let stats = handle.stats();
+    assert_eq!((stats.cancelled, stats.ok, stats.error), (3, 0, 0), "{stats:?}");
+}
+
+#[tokio::test]
+async fn bytes_count_while_the_connection_is_still_open() {
+    let ((_dir, path), handle) = (place(), Handle::default());
+    let _server = server(&path, &handle, Limits::default());
+    let client = Client::builder(&path).build();
+    let text = "x".repeat(1000);
+    client.request(text.clone()).await.unwrap();
+    let before = handle.stats();
+    assert!(before.bytes_received > 1000 && before.bytes_sent > 1000, "{before:?}");
+    client.request(text).await.unwrap();
+    let after = handle.stats();
+    assert!((after.bytes_received / 2).abs_diff(before.bytes_received) < 10, "{after:?}");
+    assert!((after.bytes_sent / 2).abs_diff(before.bytes_sent) < 10, "{after:?}");
+    assert_eq!(after.connections, 1);
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_next_server_while_one_drains() {
+    let ((_dir, path), handle) = (place(), Handle::default());
+    let task = server(&path, &handle, Limits::default());
+    let plain = Client::builder(&path).build();
+    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    patient.ready().await.unwrap();
+    plain.ready().await.unwrap();
+    let mut held = Client::builder(&path).build().request("hold").send().await.unwrap();
+    held.next().await.unwrap().unwrap();
+    handle.shutdown();
+    until(|| handle.stats().running == 1).await;
+    let error = plain.request("x").await.unwrap_err();
+    assert_eq!((error.outcome(), error.refusal()), (Outcome::Refused, Some(Refusal::ShuttingDown)));
+    let waiting = tokio::spawn(async move { patient.request("next").await });
+    sleep(SHORT).await;
+    assert!(!waiting.is_finished(), "it waits");
+    drop(held);
+    ends(task).await;
+    let _next = server(&path, &Handle::default(), Limits::default());
+    let answer = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.message, "next");
+}
+
+#[tokio::test]
+async fn a_busy_server_is_waited_for_under_the_clocks() {
+    let ((_dir, path), handle) = (place(), Handle::default());
+    let _server = server(&path, &handle, Limits { connections: 1, ..Limits::default() });
+    let first = Client::builder(&path).build();
+    let held = first.request("hold").send().await.unwrap();
+    let plain = Client::builder(&path).build();
+    assert_eq!(plain.request("x").await.unwrap_err().refusal(), Some(Refusal::Busy));
+
+    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let error = patient.request("x").deadline(SHORT).await.unwrap_err();
+    assert!(error.is_deadline() && error.is_not_sent(), "{error}");
+    assert!(error.to_string().contains("its 1 connections already"), "{error}");
+
+    let waiting = tokio::spawn(async move { patient.request("x").await });
+    sleep(SHORT).await;
+    assert!(!waiting.is_finished(), "it waits");
+    drop((held, first));
+    assert_eq!(timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap().message, "x");
+}
+
+#[tokio::test]
+async fn once_something_was_shown_a_refusal_is_the_answer() {
+    let ((_dir, path), handle) = (place(), Handle::default());
+    let _server = server(&path, &handle, Limits::default());
+    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let mut responses = patient.request("refuse behind progress").send().await.unwrap();
+    assert_eq!(responses.next().await.unwrap().unwrap().message, "looking");
+    let last = timeout(PATIENCE / 2, responses.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((last.refused, handle.stats().refused_requests), (Some(Refusal::Busy), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_remains_behind_the_deadline_is_not_without_limit() {
+    let (ours, theirs) = tokio::io::duplex(1024);
+    let (tell, told) = oneshot::channel();
+    let tell = std::sync::Mutex::new(Some(tell));
+    let handler = move |_: Request, context: Context| {
+        let tell = tell.lock().unwrap().take().unwrap();
+        async move {
+            context.cancellation().cancelled().await;
+            sleep(SHORT).await;
+            let _ = tell.send(context.remaining());
+            Ok::<_, Failure>(())
+        }
+    };
+    tokio::spawn(serve_stream(ours, Peer::own(), handler, Limits::default()));
+    let mut client =
+        kakehi_client::Connection::<Request, Response, _, _>::new(kakehi_channel::Channel::<
+            _,
+            _,
+            kakehi_channel::Json,
+            _,
+        >::new(theirs));
+    let error = client.request("x").deadline(SHORT).await.unwrap_err();
+    assert!(error.is_deadline() || error.is_failed(), "{error}");
+    assert_eq!(told.await.unwrap(), Some(Duration::from_millis(1)));
+}
