@@ -213,7 +213,10 @@ fn micros(time: Duration) -> u32 {
 
 /// So many connections of a process may poll at once: half of the cores that it may use, and none
 /// if there is but one. A lease ends by itself, since a future may be left alone for ever.
-struct Lease(&'static AtomicU64);
+struct Lease {
+    place: &'static AtomicU64,
+    end: u64,
+}
 
 const MOST: usize = 16;
 static LEASES: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
@@ -240,13 +243,14 @@ impl Lease {
                 && lease
                     .compare_exchange(held_until, end, Ordering::Relaxed, Ordering::Relaxed)
                     .is_ok();
-            taken.then_some(Self(lease))
+            taken.then_some(Self { place: lease, end })
         })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.store(0, Ordering::Relaxed);
+        // Once it has ended, it may be another's.
+        let _ = self.place.compare_exchange(self.end, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

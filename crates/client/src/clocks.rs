@@ -8,6 +8,12 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// From when on a clock is heard late: this process did not run.
+pub(crate) const LATE: Duration = Duration::from_millis(10);
+
+/// How long the runtime needs to hear of what has come.
+pub(crate) const A_LOOK: Duration = Duration::from_millis(2);
+
 /// How long a client waits; `None` is without limit.
 ///
 /// ```
@@ -62,6 +68,8 @@ pub(crate) struct Wait {
     due: Option<Instant>,
     /// What is left for the first response, while the caller does something else.
     left: Option<Duration>,
+    /// A clock has run out, and until then it is looked for what has come meanwhile.
+    last_look: Option<Instant>,
 }
 
 impl Wait {
@@ -70,7 +78,7 @@ impl Wait {
         let started = Instant::now();
         let end = |limit: Option<Duration>| limit.and_then(|limit| started.checked_add(limit));
         let (due, deadline) = (end(clocks.timeout), end(clocks.deadline));
-        Self { clocks, started, deadline, due, left: None }
+        Self { clocks, started, deadline, due, left: None, last_look: None }
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -117,9 +125,13 @@ impl Wait {
     pub(crate) fn restart(&mut self) {
         self.due = None;
         self.left = None;
+        self.last_look = None;
     }
 
     /// Ready once a clock has run out; only the deadline where the caller has a clock of its own.
+    ///
+    /// A process that was stopped meanwhile hears of its clock before it hears of what has come. So
+    /// where a clock is heard late, there is a moment for that.
     pub(crate) fn poll(
         &mut self,
         timer: &mut Timer,
@@ -131,7 +143,12 @@ impl Wait {
             self.due = limit.and_then(|limit| Instant::now().checked_add(limit));
         }
         let Some(end) = self.end() else { return Poll::Pending };
-        ready!(timer.poll(end, cx));
+        ready!(timer.poll(self.last_look.unwrap_or(end), cx));
+        if self.last_look.is_none() && end.elapsed() > LATE {
+            let last_look = Instant::now() + A_LOOK;
+            self.last_look = Some(last_look);
+            ready!(timer.poll(last_look, cx));
+        }
         let clock = self.expired();
         self.restart();
         Poll::Ready(clock)

@@ -77,7 +77,9 @@ impl<L> Pool<L> {
     pub(crate) fn take(&self, now: Instant) -> Option<L> {
         loop {
             let (link, since) = self.pop(now)?;
-            if now.duration_since(since) < TRUSTED || (self.is_silent)(&link) {
+            // A request may have been made before, and be sent now.
+            let idle = now.checked_duration_since(since);
+            if idle.is_some_and(|idle| idle < TRUSTED) || (self.is_silent)(&link) {
                 return Some(link);
             }
             debug!("an idle connection has ended, or has something to be read on it");

@@ -13,9 +13,15 @@ use kakehi_channel::{Decode, Encode, Json, Reply};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
+    time::{Instant, timeout},
 };
 
-use crate::{Answer, Call, Error, Outcome, exchange::Exchange, kind::Kind};
+use crate::{
+    Answer, Call, Error, Outcome,
+    clocks::{A_LOOK, LATE},
+    exchange::Exchange,
+    kind::Kind,
+};
 
 /// The responses to one request, in the order in which they come: a [`Stream`] that ends after
 /// the final one. Awaited, it gives the final one alone.
@@ -145,17 +151,19 @@ where
     pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Rx>, Error<Rx>> {
         self.exchange.wait.restart();
         loop {
-            let next = poll_fn(|cx| self.exchange.poll_reply(false, cx));
-            let item = if patience.is_zero() {
-                next.await
-            } else {
-                // Each turn starts anew: what came last was a keep-alive.
-                let Ok(item) = tokio::time::timeout(patience, next).await else {
-                    return Err(Error::new(Outcome::Unknown, Kind::patience(patience)));
-                };
-                item
+            let mut next = poll_fn(|cx| self.exchange.poll_reply(false, cx));
+            // Each turn starts anew: what came last was a keep-alive.
+            let begun = Instant::now();
+            let mut item = match patience {
+                Duration::ZERO => Ok((&mut next).await),
+                patience => timeout(patience, &mut next).await,
             };
-            match item.transpose()? {
+            // A process that was stopped hears of its clock before it hears of what has come.
+            if item.is_err() && begun.elapsed() > patience.saturating_add(LATE) {
+                item = timeout(A_LOOK, next).await;
+            }
+            let late = |_| Error::new(Outcome::Unknown, Kind::patience(patience));
+            match item.map_err(late)?.transpose()? {
                 Some(reply) if reply.is_keep_alive() => {}
                 reply => {
                     self.exchange.has_shown();

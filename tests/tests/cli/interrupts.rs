@@ -1,7 +1,7 @@
 //! Ctrl-C, SIGTERM, and a reader that goes away.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -120,7 +120,7 @@ fn where_the_server_cannot_cancel_the_connection_is_closed() {
         });
         let is_cancel = request["command"].get("cancel").is_some();
         let answer: &Value = if is_cancel { &refusal } else { &line };
-        std::io::Write::write_all(stream.get_mut(), format!("{answer}\0").as_bytes()).unwrap();
+        stream.get_mut().write_all(format!("{answer}\0").as_bytes()).unwrap();
         let _ = stream.read_until(0, &mut vec![]);
         sender.send(is_cancel).unwrap();
     });
@@ -218,4 +218,37 @@ fn an_interrupted_client_of_a_server_that_was_killed_ends_too() {
     let (said, _) = client.end();
     assert_eq!(said.code, 76, "{said:?}");
     assert!(said.stderr.contains("connection ended before the final answer"), "{said:?}");
+}
+
+#[test]
+fn a_client_that_was_stopped_reads_what_has_come_meanwhile() {
+    let server = Server::start(&[]);
+    let countdown = r#"{"command":{"countdown":{"steps":25,"interval_ms":100}}}"#;
+    let arguments = ["--json", "--timeout", "1s", "send", countdown];
+    let client = Begun::start(client_of(&server.socket(), &arguments));
+    client.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(1_500));
+    client.signal(Signal::CONT);
+    let (said, _) = client.end();
+    assert_eq!((said.code, &*said.stderr), (0, ""), "{said:?}");
+}
+
+#[test]
+fn ctrl_c_counts_though_nobody_reads_what_it_says() {
+    let jobs = Jobs::start();
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'x'; 64 * 1024]).unwrap();
+    let mut client = jobs.client(&["run", "forever"]);
+    let mut child = client.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+    assert!(wait_for(|| (!jobs.running().is_empty()).then_some(())).is_some());
+    for _ in 0..2 {
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let status = wait_for(|| child.try_wait().unwrap());
+    if status.is_none() {
+        child.kill().unwrap();
+    }
+    assert_eq!(status.and_then(|status| status.code()), Some(130));
+    jobs.wait_until_idle();
 }

@@ -1,8 +1,14 @@
 //! The screen, as people see it.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
 
 use kakehi_tests::programs::{binary, has_tool, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::support::{Fake, Jobs};
@@ -188,6 +194,37 @@ fn ctrl_c_leaves_nothing_of_a_live_line_that_fills_the_terminal() {
     let shown = screen.wait_for(&["ended 130"]);
     assert!(result(&shown)[0].starts_with("interrupted: "), "{shown}");
     assert!(!shown.contains("1/2") && !shown.contains("^C"), "{shown}");
+}
+
+#[test]
+fn a_terminal_that_is_stopped_does_not_stop_signals() {
+    let jobs = Jobs::start();
+    let socket = jobs.server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S run silent; echo ended $?");
+    screen.wait_for(&["begun", " 1s"]);
+    screen.press("C-s");
+    // The live line would turn some times.
+    sleep(Duration::from_millis(500));
+    let mark = format!("--socket\0{}\0", socket.display());
+    kill_process(process_with(&mark).unwrap(), Signal::TERM).unwrap();
+    let gone = wait_for(|| process_with(&mark).is_none().then_some(()));
+    screen.press("C-q");
+    assert!(gone.is_some(), "it goes on");
+    screen.wait_for(&["ended 143"]);
+    jobs.wait_until_idle();
+}
+
+/// The client that has `mark` on its command line.
+fn process_with(mark: &str) -> Option<Pid> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let pid = pids.find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(mark)
+            && line.windows(4).any(|part| part == b"run\0")
+    });
+    pid.and_then(Pid::from_raw)
 }
 
 #[test]

@@ -131,9 +131,8 @@ fn so_far(content: &Value) -> Option<(u64, u64)> {
     (total > 0).then_some((done, total))
 }
 
-/// Nothing depends on it.
 fn write(text: &str) {
-    let _ = Pipe::stderr().write_all(text.as_bytes());
+    Pipe::stderr().try_write(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ impl Notes {
         if !self.is_silent {
             self.live.as_ref().inspect(|live| live.hide());
             let line = format!("{}\n", escape(text));
-            // There is nobody else to tell.
-            let _ = Pipe::stderr().write_all(line.as_bytes());
+            // Not awaited: who is told may be who does not read.
+            Pipe::stderr().try_write(line.as_bytes());
             self.live.as_ref().inspect(|live| live.show());
         }
     }

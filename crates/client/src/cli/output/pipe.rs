@@ -1,24 +1,32 @@
 //! Standard output and standard error, written without ever blocking the runtime.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{FileType, fstat},
+    fs::{FileType, Mode, OFlags, fstat, open},
     io::{Errno, write},
     stdio::{stderr, stdout},
     termios::isatty,
 };
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 /// What a pipe takes at once whenever it says that it is writable: `PIPE_BUF` on Linux.
 const PIECE: usize = 4096;
 /// How long a thread waits for one that is not, before it looks whether it is still to wait.
 const TURN: Duration = Duration::from_millis(100);
 
+/// How long to wait for one that is writable, it says, and takes nothing.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// One of the two. A slow reader makes [`write`](Self::write) wait, and everything before it;
 /// signals and clocks still count meanwhile. The descriptor is not made non-blocking, since others
-/// may share it.
+/// may share it; a terminal, which may take less than it says, is opened anew for that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pipe {
     fd: BorrowedFd<'static>,
@@ -29,11 +37,13 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn stdout() -> Self {
-        Self::new(stdout())
+        static ANEW: OnceLock<Option<OwnedFd>> = OnceLock::new();
+        Self::new(anew(stdout(), &ANEW))
     }
 
     pub(crate) fn stderr() -> Self {
-        Self::new(stderr())
+        static ANEW: OnceLock<Option<OwnedFd>> = OnceLock::new();
+        Self::new(anew(stderr(), &ANEW))
     }
 
     fn new(fd: BorrowedFd<'static>) -> Self {
@@ -44,6 +54,13 @@ impl Pipe {
 
     pub(crate) fn is_terminal(self) -> bool {
         self.is_terminal
+    }
+
+    /// Writes as much of `bytes` as is taken at once: nothing depends on it.
+    pub(crate) fn try_write(self, bytes: &[u8]) {
+        if self.poll(PollFlags::OUT, Duration::ZERO) {
+            let _ = write(self.fd, bytes.get(..self.piece).unwrap_or(bytes));
+        }
     }
 
     /// Writes all of `bytes`, and blocks while it must.
@@ -66,7 +83,8 @@ impl Pipe {
         loop {
             if self.poll(PollFlags::OUT, Duration::ZERO) {
                 match write(self.fd, piece) {
-                    Err(Errno::INTR | Errno::AGAIN) => {}
+                    Err(Errno::INTR) => continue,
+                    Err(Errno::AGAIN) => sleep(PAUSE).await,
                     result => return Ok(result?),
                 }
             }
@@ -85,6 +103,19 @@ impl Pipe {
         let time = Timespec::try_from(time).ok();
         poll(&mut [PollFd::new(&self.fd, what)], time.as_ref()) == Ok(1)
     }
+}
+
+/// The same terminal, but not blocking; what is none, or cannot be opened, as it is.
+fn anew(
+    fd: BorrowedFd<'static>,
+    opened: &'static OnceLock<Option<OwnedFd>>,
+) -> BorrowedFd<'static> {
+    let open_it = || {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        isatty(fd).then(|| open(path, flags, Mode::empty()).ok()).flatten()
+    };
+    opened.get_or_init(open_it).as_ref().map_or(fd, |opened| opened.as_fd())
 }
 
 #[cfg(test)]
@@ -122,7 +153,7 @@ mod tests {
     async fn who_waits_for_a_reader_is_told_when_it_reads_or_leaves() {
         let (mut reader, pipe) = filled(64 * 1024);
         let reading = async {
-            tokio::time::sleep(A_WHILE).await;
+            sleep(A_WHILE).await;
             reader.read_exact(&mut vec![0; 32 * 1024]).unwrap();
             reader
         };
@@ -133,7 +164,7 @@ mod tests {
         // A process that another test starts just now may have it open for a moment.
         let closed = async {
             while !pipe.is_closed() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         };
         assert!(timeout(Duration::from_secs(20), closed).await.is_ok());
