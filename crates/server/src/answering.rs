@@ -87,6 +87,8 @@ where
             }
         };
         self.attend();
+        // Whoever has left does not want what waits, either.
+        self.left |= self.early.is_some() && self.peer_has_left();
         match end {
             End::Panicked => self.say("the handler panicked"),
             End::Cancelled => self.say(clocks.stopped.map_or("cancelled", Stop::message)),
@@ -119,8 +121,9 @@ where
                 if turns < TURNS {
                     continue;
                 }
+                // Clocks count for who always has something to say, too.
+                turns = 0;
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
             }
             self.poll_early(cx);
             match self.poll_clocks(serial, clocks, cx) {
@@ -160,6 +163,10 @@ where
             clocks.seen_sent = self.sent;
             clocks.quiet_since = Some(now);
         }
+        let too_slow_at = self.too_slow_at(self.early.is_none());
+        if too_slow_at.is_some_and(|at| at <= now) {
+            self.early = Some(Box::new(self.too_slow()));
+        }
         let keep_alive = clocks.keep_alive.filter(|_| !self.left);
         let keep_alive_at = clocks.quiet_since.zip(keep_alive).map(|(since, every)| since + every);
         if keep_alive_at.is_some_and(|at| at <= now) {
@@ -184,6 +191,7 @@ where
                 .filter(|_| !self.left)
                 .and_then(|t| t.checked_add(self.server.limits.write_time)),
             clocks.look_at.filter(|_| watched),
+            too_slow_at.filter(|_| self.early.is_none()),
         ];
         self.alarm.poll(times, cx).map(|()| None)
     }
@@ -230,9 +238,7 @@ where
 
     /// Ends the open request in ERROR, unless it has its answer already.
     fn say(&self, message: &str) {
-        if let Err(error) = self.outbox.close::<F, ()>(Status::Error, message, None, None) {
-            warn!(%error, "a final answer could not be sent");
-        }
+        self.outbox.fail::<F>(message, None);
     }
 }
 
@@ -288,10 +294,7 @@ where
         return if refused.is_some() { End::Refused } else { End::Answered(status) };
     };
     warn!(%error, "the answer cannot be sent");
-    let text = format!("the answer cannot be sent: {error}");
-    if let Err(error) = outbox.close::<F, ()>(Status::Error, &text, None, None) {
-        error!(%error, "nor can this be said");
-    }
+    outbox.fail::<F>(&format!("the answer cannot be sent: {error}"), None);
     End::Answered(Status::Error)
 }
 

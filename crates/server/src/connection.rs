@@ -183,25 +183,36 @@ where
         if self.is_closing() && has_room {
             return Poll::Ready(Incoming::End);
         }
-        let limits = &self.server.limits;
-        self.unfinished_since = match self.unfinished {
-            0 => None,
-            // Nothing is read meanwhile.
-            _ if !has_room => None,
-            _ => self.unfinished_since.or_else(|| Some(Instant::now())),
-        };
-        let too_slow = self.unfinished_since.and_then(|t| t.checked_add(limits.request_time));
-        let stalled = self.stalled_since.and_then(|t| t.checked_add(limits.write_time));
+        // Nothing is read meanwhile if there is no room.
+        let too_slow = self.too_slow_at(has_room);
+        let write_time = self.server.limits.write_time;
+        let stalled = self.stalled_since.and_then(|t| t.checked_add(write_time));
         if self.alarm.poll([too_slow, stalled, self.last_words_until], cx).is_pending() {
             return Poll::Pending;
         }
         if too_slow.is_some_and(|at| at <= Instant::now()) {
-            let message = format!("the request did not end within {:?}", limits.request_time);
-            return Poll::Ready(Incoming::last(Refusal::TooSlow, message));
+            return Poll::Ready(self.too_slow());
         }
         debug!("the client reads nothing");
         self.left = true;
         Poll::Ready(Incoming::End)
+    }
+
+    /// When the request that has begun to come must have come, if one has and is read on.
+    pub(crate) fn too_slow_at(&mut self, is_read: bool) -> Option<Instant> {
+        self.unfinished_since = match self.unfinished {
+            0 => None,
+            _ if !is_read => None,
+            _ => self.unfinished_since.or_else(|| Some(Instant::now())),
+        };
+        self.unfinished_since.and_then(|t| t.checked_add(self.server.limits.request_time))
+    }
+
+    /// The refusal of a request that has not come in time. Nothing more is read.
+    pub(crate) fn too_slow(&mut self) -> Incoming<C> {
+        self.stop_reading();
+        let time = self.server.limits.request_time;
+        Incoming::last(Refusal::TooSlow, format!("the request did not end within {time:?}"))
     }
 
     fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Incoming<C>> {
@@ -280,6 +291,7 @@ where
 /// Also where the future of all this is dropped: clones of a handler's context may live on.
 impl<C, H, F, S> Drop for Connection<C, H, F, S> {
     fn drop(&mut self) {
+        self.server.hub().hold_unfinished(&mut self.unfinished, 0, 0);
         self.outbox.abandon();
     }
 }

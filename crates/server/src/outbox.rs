@@ -12,6 +12,7 @@ use std::{
 
 use kakehi_channel::{Buffer, Error, Refusal, Response, Status, VERSION};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
 use crate::{
     Content, Limits, Peer,
@@ -148,6 +149,21 @@ impl Outbox {
         state.append::<F, T>(status, message, content, refused)?;
         state.open = None;
         Ok(())
+    }
+
+    /// Ends the open request in ERROR. If that is too large, it is for the id, which then is not
+    /// told: a request must not go without an answer.
+    pub(crate) fn fail<F: Default>(&self, message: &str, refused: Option<Refusal>)
+    where
+        (): Content<F>,
+    {
+        let close = || self.close::<F, ()>(Status::Error, message, None, refused);
+        let Err(error) = close() else { return };
+        debug!(%error, "an ERROR is too large with its id");
+        self.lock().id.clear();
+        if let Err(error) = close() {
+            warn!(%error, "a final answer could not be sent");
+        }
     }
 
     /// The open request's token, cancelled if the request is over.

@@ -15,6 +15,7 @@ mod logging;
 mod output;
 mod reloading;
 mod signals;
+mod strays;
 mod support;
 mod systemd;
 mod waiting;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::Sink;
-use kakehi_channel::{Error, Refusal, Status};
+use kakehi_channel::{Error, Refusal};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -68,12 +68,7 @@ where
         debug!(?why, message = ?message, "refused");
         self.server.hub().count_request(End::Refused);
         self.open(id);
-        if let Err(error) = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why)) {
-            // Only an id near the limit can be too large; without it the text fits.
-            debug!(%error, "the refusal is too large");
-            self.open("");
-            let _ = self.outbox.close::<F, ()>(Status::Error, message, None, Some(why));
-        }
+        self.outbox.fail::<F>(message, Some(why));
     }
 
     pub(crate) fn is_writing(&self) -> bool {

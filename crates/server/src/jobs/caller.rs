@@ -4,10 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use kakehi_server::Peer;
 use rustix::process::geteuid;
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use tracing::warn;
 
 use super::{file::Jobs, job::Job};
+
+/// How many threads may look for groups at once: nothing ends one that has to wait for a server
+/// far away.
+static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
 /// Users and groups that may run a job, by number. Root always may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +62,12 @@ impl Caller {
         let Peer { uid, gid, .. } = peer;
         let mut gids = vec![gid];
         if uid != 0 && jobs.values().any(|job| !job.allow.gids.is_empty()) {
-            let found = spawn_blocking(move || groups_of(uid));
-            if let Ok(Ok(found)) = timeout(PATIENCE, found).await {
+            let found = async {
+                let lookup = LOOKUPS.acquire().await.ok()?;
+                let look = move || (groups_of(uid), drop(lookup)).0;
+                spawn_blocking(look).await.ok()
+            };
+            if let Ok(Some(found)) = timeout(PATIENCE, found).await {
                 gids.extend(found);
             } else {
                 warn!(uid, "the groups of a caller cannot be told in time: its primary one counts");

@@ -27,6 +27,8 @@ struct Process {
     group: i32,
     /// When it started: with the pid, no other process has it.
     start: u64,
+    /// It has ended, and its parent has not asked how.
+    is_zombie: bool,
 }
 
 impl Family {
@@ -131,6 +133,13 @@ impl Process {
     }
 }
 
+/// Whether any process of `group` goes on, whoever its parent is. It asks all of `/proc`.
+pub(crate) fn goes_on(group: i32) -> bool {
+    let Ok(entries) = fs::read_dir("/proc") else { return false };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(read).any(|process| process.group == group && !process.is_zombie)
+}
+
 /// The children of all threads of a process.
 fn children(pid: i32) -> Vec<i32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return vec![] };
@@ -151,9 +160,10 @@ fn read(pid: i32) -> Option<Process> {
 fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    let group = fields.nth(5 - 3)?.parse().ok()?;
+    let is_zombie = fields.next()? == "Z";
+    let group = fields.nth(5 - 4)?.parse().ok()?;
     let since = fields.nth(22 - 6)?.parse().ok()?;
-    Some(Process { pid, group, start: since })
+    Some(Process { pid, group, start: since, is_zombie })
 }
 
 #[cfg(test)]
@@ -165,7 +175,10 @@ mod tests {
     #[test]
     fn a_process_is_read_whatever_its_name() {
         let stat = "7 (a) R 1) S 5 6 4 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 6 7";
-        assert_eq!(parse(7, stat), Some(Process { pid: 7, group: 6, start: 12345 }));
+        assert_eq!(
+            parse(7, stat),
+            Some(Process { pid: 7, group: 6, start: 12345, is_zombie: false })
+        );
         assert_eq!(parse(7, "7 (a) S 5"), None);
         assert!(read(getpid().as_raw_pid()).is_some_and(|process| process.start > 0));
     }

@@ -5,29 +5,32 @@ use std::{
     io,
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
 
 use rustix::{
     io::Errno,
     process::{
         Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, set_child_subreaper,
-        wait, waitid,
+        test_kill_process_group, wait, waitid,
     },
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
+    time::timeout,
 };
 use tracing::debug;
 
-use super::family::Family;
+use super::family::{Family, goes_on};
 
 /// The parent of all processes of all runs, also of those whose own parents have ended: as init
 /// does, it reaps whatever ends, so that no zombie is left to anybody.
 ///
 /// A run is a process group. Its number belongs to it for as long as it has a process that is not
-/// reaped. Nothing is reaped while a group is signalled, so no signal can hit a stranger.
+/// reaped. Nothing is reaped while a group is signalled, and a group whose first process has ended
+/// is looked at before: its last process may have left it, so that the number is free.
 #[derive(Debug)]
 pub(crate) struct Processes {
     /// Whether the end has come. Written while children are reaped, read while one is started
@@ -92,15 +95,17 @@ impl Processes {
 
     /// Kills all groups; nothing is started afterwards.
     pub(crate) fn kill_all(&self) {
-        *self.over.write().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.write() = true;
         let _unreaped = self.read();
-        for leader in self.groups().keys().copied().filter_map(Pid::from_raw) {
-            signal_all(leader, &mut Family::default(), Signal::KILL);
+        for (leader, group) in &*self.groups() {
+            if let Some(leader) = still(*leader, *group.borrow()) {
+                signal_all(leader, &mut Family::default(), Signal::KILL);
+            }
         }
     }
 
     fn reap(&self) {
-        let _alone = self.over.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.write();
         let groups = &mut *self.groups();
         loop {
             match wait(WaitOptions::NOHANG) {
@@ -114,18 +119,21 @@ impl Processes {
                 Ok(None) | Err(_) => break,
             }
         }
-        groups.retain(|leader, group| {
-            let ended = group.borrow().status.is_some();
-            let gone = ended && Pid::from_raw(*leader).is_none_or(|leader| !has_members(leader));
-            if gone {
-                group.send_modify(|state| state.gone = true);
-            }
-            !gone
-        });
+        forget_the_gone(groups);
+    }
+
+    /// Looks for groups that have gone without anybody's end: the last process has left.
+    fn look(&self) {
+        let _alone = self.write();
+        forget_the_gone(&mut self.groups());
     }
 
     fn read(&self) -> RwLockReadGuard<'_, bool> {
         self.over.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, bool> {
+        self.over.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn groups(&self) -> MutexGuard<'_, BTreeMap<i32, watch::Sender<State>>> {
@@ -133,11 +141,29 @@ impl Processes {
     }
 }
 
-/// Whether a group has processes that are not reaped. All that have lost their parents are children
-/// of this process, so there is one among them.
+fn forget_the_gone(groups: &mut BTreeMap<i32, watch::Sender<State>>) {
+    groups.retain(|leader, group| {
+        let state = *group.borrow();
+        let gone = state.status.is_some() && still(*leader, state).is_none();
+        if gone {
+            group.send_modify(|state| state.gone = true);
+        }
+        !gone
+    });
+}
+
+/// The number of a group that is still the run's.
+fn still(leader: i32, state: State) -> Option<Pid> {
+    let pid = Pid::from_raw(leader).filter(|_| !state.gone)?;
+    (state.status.is_none() || has_members(pid)).then_some(pid)
+}
+
+/// Whether a group has processes of ours that are not reaped, or of others that go on. All that
+/// have lost their parents are children of this process; few have a parent that left the group.
 fn has_members(leader: Pid) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     waitid(WaitId::Pgid(Some(leader)), look).is_ok()
+        || test_kill_process_group(leader) != Err(Errno::SRCH) && goes_on(leader.as_raw_pid())
 }
 
 /// Signals a group and those who have left it. All are stopped meanwhile, so that none escapes.
@@ -167,10 +193,9 @@ impl Group {
     pub(crate) fn signal(&self, signal: Signal) {
         let _unreaped = self.processes.read();
         let family = &mut *self.family();
-        if self.state.borrow().gone {
-            family.signal(signal);
-        } else {
-            signal_all(self.leader, family, signal);
+        match still(self.leader(), *self.state.borrow()) {
+            Some(leader) => signal_all(leader, family, signal),
+            None => family.signal(signal),
         }
     }
 
@@ -185,9 +210,13 @@ impl Group {
     /// Waits until all have ended, also those that were signalled outside of the group. Cancel
     /// safe.
     pub(crate) async fn gone(&self) {
+        /// How often it is looked whether the last process has left the group: no signal tells.
+        const OFTEN: Duration = Duration::from_millis(20);
         let mut state = self.state.clone();
         // A sender that has gone has said so.
-        let _ = state.wait_for(|state| state.gone).await;
+        while timeout(OFTEN, state.wait_for(|state| state.gone)).await.is_err() {
+            self.processes.look();
+        }
         let family = self.family().clone();
         family.gone().await;
     }

@@ -130,6 +130,12 @@ impl Entry {
     }
 }
 
+impl Running {
+    pub(crate) fn entry(&self) -> Arc<Entry> {
+        Arc::clone(&self.entry)
+    }
+}
+
 impl std::ops::Deref for Running {
     type Target = Entry;
 

@@ -62,7 +62,8 @@ enum Stop {
 }
 
 /// Runs `job`, and sends what it writes. Its `slot` is free again once its processes are gone, even
-/// if the client has not read all of it yet.
+/// if the client has not read all of it yet; so is its place in the registry, if they are not gone
+/// before the answer is.
 ///
 /// # Cancel safety
 /// Dropped, it kills the whole process group.
@@ -70,7 +71,7 @@ pub(crate) async fn run(
     job: &Job,
     args: &[String],
     context: &Context,
-    running: &Running,
+    running: Running,
     slot: Slot,
     processes: &Arc<Processes>,
 ) -> Result<Answer<Ended>, Failure<Ended>> {
@@ -88,20 +89,26 @@ pub(crate) async fn run(
     info!(job = job.name, pid = group.leader(), uid = running.uid, "started");
 
     let (ended, unsendable) = (CancellationToken::new(), CancellationToken::new());
+    let entry = running.entry();
     let stop = async {
         tokio::select! {
             () = over.cancelled() => Stop::Over,
-            by = running.cancelled() => Stop::Cancelled { by },
+            by = entry.cancelled() => Stop::Cancelled { by },
             () = unsendable.cancelled() => Stop::Unsendable,
             limit = passed(job.timeout) => Stop::Timeout(limit),
         }
     };
     let supervising = async {
         let end = supervise(&group, stop).await;
+        let duration = start.elapsed();
         ended.cancel();
+        if end.is_err() {
+            tokio::spawn(keep(group, running, slot));
+            return (end, duration, None);
+        }
         running.over();
         drop(slot);
-        (end, start.elapsed())
+        (end, duration, Some(running))
     };
     let forwarding = async {
         let counts = output::forward(context, pipes, &ended).await;
@@ -110,7 +117,7 @@ pub(crate) async fn run(
         }
         counts
     };
-    let ((end, duration), counts) = tokio::join!(supervising, forwarding);
+    let ((end, duration, _running), counts) = tokio::join!(supervising, forwarding);
     conclude(job, duration, end, counts)
 }
 
@@ -137,6 +144,12 @@ async fn supervise(
         }
     }
     Ok((group.ended().await, stopped))
+}
+
+/// What cannot be ended still runs: it is listed, and counts, until it has ended by itself.
+async fn keep(group: Group, running: Running, slot: Slot) {
+    group.gone().await;
+    drop((running, slot));
 }
 
 async fn passed(limit: Option<Duration>) -> Duration {

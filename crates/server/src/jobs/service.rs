@@ -176,7 +176,7 @@ impl Service {
             slot = waiting => slot?,
             by = running.cancelled() => return failed(format!("cancelled by uid {by}")),
         };
-        content::ended(run::run(job, &args, context, &running, slot, &self.0.processes).await)
+        content::ended(run::run(job, &args, context, running, slot, &self.0.processes).await)
     }
 
     async fn demonstrate(
