@@ -1,5 +1,7 @@
 """Jobs that misbehave: whatever they do, their run has one end and leaves nothing behind."""
 
+import os
+import shutil
 import signal
 import time
 
@@ -159,3 +161,32 @@ def _(stage):
     client.wait()
     job = "goes on, as nobody can end it" if len(stage.running()) == 1 else "has ended"
     return f"the client {client.returncode}; the job {job}"
+
+
+@fault(
+    "a job that has become another user, and is cancelled",
+    "ERROR; it is listed, and no other is run, until it has ended",
+    needs=["root", "setpriv"],
+)
+def _(stage):
+    # As sudo does: the server, which is not root's, may not signal it any more.
+    program = stage.folder / "become-root"
+    shutil.copy(shutil.which("setpriv"), program)
+    program.chmod(0o4755)
+    user, place = 65439, stage.folder / "own"
+    place.mkdir()
+    os.chown(place, user, user)
+    become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    jobs = shell(f"echo begun; exec {program} --reuid=0 sleep 1000")
+    server = stage.server(jobs=jobs, path=place / "socket", before=become)
+    client, other = server.connect().ask({"run": {"job": "job"}}), server.connect()
+    client.next()
+    time.sleep(0.5)
+    answer = server.connect().ask({"cancel": {"id": "a"}}).last()
+    running = server.connect().ask("status").last()["content"]["running"]
+    waits = other.ask({"run": {"job": "job"}}).next()["message"].startswith("waiting")
+    held = "it is listed, and no other is run" if running and waits else f"{running}, {waits}"
+    for pid in set(stage.running()) - {server.pid}:
+        os.kill(pid, signal.SIGKILL)
+    begun = wait_for(lambda: server.log().count("started") == 2)
+    return f"{answer['status']}; {held}, until it has ended" + ("" if begun else ", and after that")
