@@ -15,8 +15,9 @@
 //! assert_eq!(answer.message, "done");
 //!
 //! // Or each response as it comes:
-//! let mut responses = client.request("backup").deadline(Duration::from_secs(60)).send().await?;
-//! while let Some(response) = responses.next_within(Duration::from_secs(2)).await? {
+//! let patience = Duration::from_secs(2); // the server is told, and says in time that it is at work
+//! let mut responses = client.request("backup").timeout(patience).send().await?;
+//! while let Some(response) = responses.next_within(patience).await? {
 //!     println!("{} {}", response.status, response.message);
 //! }
 //! # Ok(()) }

@@ -89,8 +89,8 @@ impl<'c, Tx, Rx, F, S> RequestBuilder<'c, Tx, Rx, F, S> {
     }
 
     /// To be done twice does no harm: if the connection is lost, a [`Client`](crate::Client) sends
-    /// it again, at most twice, and not after it has shown a response to the caller. A timeout is
-    /// not a loss.
+    /// it again under the same id, at most twice, and not after it has shown a response to the
+    /// caller. A timeout is not a loss, nor is an ERROR.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
@@ -152,7 +152,7 @@ where
 }
 
 /// The final response alone: see [`Answer`] for its errors and its cancel safety. Its clocks start
-/// when it is awaited.
+/// when it becomes that future, which `.await` does and polls it at once.
 impl<'c, Tx, Rx, F, S> IntoFuture for RequestBuilder<'c, Tx, Rx, F, S>
 where
     Tx: Call,

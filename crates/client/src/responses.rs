@@ -34,8 +34,9 @@ use crate::{
 /// use kakehi_client::{Client, Status};
 ///
 /// let client = Client::connect(path).await?;
-/// let mut responses = client.request("backup").send().await?;
-/// while let Some(response) = responses.next_within(Duration::from_secs(2)).await? {
+/// let patience = Duration::from_secs(2);
+/// let mut responses = client.request("backup").timeout(patience).send().await?;
+/// while let Some(response) = responses.next_within(patience).await? {
 ///     match response.status {
 ///         Status::Processing => println!("... {}", response.message),
 ///         Status::Ok => println!("{}", response.message),
@@ -125,6 +126,9 @@ where
     /// The next response, if it comes within `patience`, whatever the request's timeout is; zero
     /// means without limit, never "at once". The deadline counts as ever. `None` after the final
     /// one.
+    ///
+    /// The server is told the request's [`timeout`](crate::RequestBuilder::timeout), not this: it says
+    /// that it is still at work every half of that. So give both where this is the shorter one.
     ///
     /// # Errors
     /// See [what it yields](Self#what-it-yields).

@@ -59,7 +59,16 @@ pub fn run(on_thread_start: fn()) -> ExitCode {
 fn check(file: &Path) -> ExitCode {
     match jobs::load(file) {
         Ok(jobs) => {
-            let _ = writeln!(stdout(), "ok, {} jobs", jobs.len());
+            for job in jobs.values().filter(|job| job.takes_options()) {
+                let _ = writeln!(
+                    stderr(),
+                    "warning: callers of `{}` may give options to its program: end `run` with \
+                     \"--\", or let no pattern begin with a hyphen",
+                    job.name,
+                );
+            }
+            let plural = if jobs.len() == 1 { "" } else { "s" };
+            let _ = writeln!(stdout(), "ok, {} job{plural}", jobs.len());
             ExitCode::SUCCESS
         }
         Err(problems) => {

@@ -1,6 +1,9 @@
 //! The server's life: from its socket to its end, by signals.
 
-use std::{convert::Infallible, error::Error, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible, error::Error, fs, os::unix::fs::PermissionsExt, path::Path, pin::pin,
+    sync::Arc,
+};
 
 use kakehi_server::{Access, Handle, Limits, Socket, serve};
 use tokio::{
@@ -110,10 +113,31 @@ fn listen(arguments: &Arguments) -> Result<Socket, Box<dyn Error>> {
         None => Socket::bind(kakehi_channel::default_socket()?).create_parent(),
     };
     let bind = bind.mode(arguments.mode);
-    Ok(match arguments.group {
+    let socket = match arguments.group {
         Some(gid) => bind.group(gid).listen(),
         None => bind.listen(),
-    }?)
+    }?;
+    warn_of_the_unreachable(arguments, &socket);
+    Ok(socket)
+}
+
+/// Who was let in by `--mode` or `--group`, and cannot come in nevertheless.
+fn warn_of_the_unreachable(arguments: &Arguments, socket: &Socket) {
+    const GROUP: u32 = 0o020;
+    const OTHERS: u32 = 0o022;
+    const SEARCH: u32 = 0o011;
+    if arguments.group.is_some() && arguments.mode & GROUP == 0 {
+        warn!("--group alone admits nobody: give --mode 660, too");
+    }
+    let Some(folder) = socket.path().and_then(Path::parent) else { return };
+    let Ok(metadata) = fs::metadata(folder) else { return };
+    if arguments.mode & OTHERS != 0 && metadata.permissions().mode() & SEARCH == 0 {
+        warn!(
+            ?folder,
+            "others may use the socket, and cannot reach it: they may not search its folder \
+             (chmod g+x or o+x), or give --socket in one that they may",
+        );
+    }
 }
 
 /// Reads the jobs file again at each SIGHUP, for ever.

@@ -5,7 +5,21 @@ use kakehi_channel::{Json, Request};
 use crate::{Content, Context, IntoAnswer, IntoFailure};
 
 /// Answers requests whose command is a `C`, on the wire `F`. Implemented by types, and by async
-/// closures.
+/// closures that capture nothing. A closure with state of its own gives each request a part of it:
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+/// use kakehi_channel::Request;
+/// use kakehi_server::{Context, Limits, Peer, serve_stream};
+///
+/// let count = Arc::new(AtomicU64::new(0));
+/// let handler = move |_: Request<String>, _: Context| {
+///     let count = Arc::clone(&count);
+///     async move { Ok::<_, String>(format!("request {}", count.fetch_add(1, Ordering::Relaxed))) }
+/// };
+/// # let (ours, _) = tokio::io::duplex(1);
+/// # drop(serve_stream::<String, _, kakehi_channel::Json, _>(ours, Peer::own(), handler, Limits::default()));
+/// ```
 ///
 /// **Returning is answering**: `Ok` becomes the final OK, `Err` the final ERROR, a panic an ERROR
 /// that does not tell its text. On the way, [`Context::progress`] sends PROCESSING. So neither no

@@ -30,7 +30,8 @@ pub struct Limits {
     /// How long a request may take from its first byte to its last; 10 s. A connection without
     /// any request may stay.
     pub request_time: Duration,
-    /// How long a client may take nothing of what is written to it; 30 s.
+    /// How long a client may take nothing of what is written to it; 30 s. Then it counts as gone,
+    /// and its request is cancelled: also where it was stopped, or stands before a pager.
     pub write_time: Duration,
     /// Requests ask for keep-alives at half of their timeout; a longer timeout than this counts
     /// as this. None by default.

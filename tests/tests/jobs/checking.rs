@@ -29,6 +29,24 @@ fn a_good_file_is_ok() {
 }
 
 #[test]
+fn who_lets_callers_give_options_is_warned() {
+    for (job, is_warned) in [
+        ("run = ['tar']\nargs = ['[a-z0-9-]{1,32}']", true),
+        ("run = ['tar', '--']\nargs = ['[a-z0-9-]{1,32}']", false),
+        ("run = ['tar']\nargs = ['[a-z0-9][a-z0-9-]{0,31}']", false),
+        ("run = ['tar']\nargs = ['x', '.*']", true),
+    ] {
+        let (stdout, stderr, code) = check(&format!("[job.a]\n{job}\n"));
+        assert_eq!((stdout.as_str(), code), ("ok, 1 job\n", Some(0)));
+        assert_eq!(
+            stderr.starts_with("warning: callers of `a` may give options"),
+            is_warned,
+            "{job}"
+        );
+    }
+}
+
+#[test]
 fn every_mistake_is_told_with_file_line_and_what_was_expected() {
     let (stdout, stderr, code) = check(
         "[job.a]\nrun = 'tar'\ntimeout = 10m\n\n[job.b]\nrun = ['true']\n\

@@ -51,3 +51,18 @@ fn rust_log_says_what_is_logged() {
     let seen = wait_for(|| chatty.log().contains("DEBUG").then_some(()));
     assert!(seen.is_some(), "{}", chatty.log());
 }
+
+#[test]
+fn who_is_let_in_and_cannot_come_in_is_warned_of() {
+    let alone = "--group alone admits nobody";
+    let unreachable = "others may use the socket, and cannot reach it";
+    for (arguments, expected) in [
+        (&["--mode", "660"][..], [false, true]),
+        (&["--group", "0"], [true, false]),
+        (&[], [false, false]),
+    ] {
+        let server = Server::start_after("chmod 700 \"${2%/*}\"", arguments);
+        let log = server.log();
+        assert_eq!([alone, unreachable].map(|text| log.contains(text)), expected, "{log}");
+    }
+}

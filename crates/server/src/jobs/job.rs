@@ -48,6 +48,15 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Whether a caller may hand options to the program, as far as some tries can tell.
+    pub(crate) fn takes_options(&self) -> bool {
+        const TRIES: [&str; 6] = ["-", "-v", "-1", "--help", "--remove-files", "--output=file"];
+        let may_be_option = |pattern: &Pattern| TRIES.iter().any(|option| pattern.matches(option));
+        !self.run.iter().any(|argument| argument == "--") && self.args.iter().any(may_be_option)
+    }
+}
+
 /// A regular expression that all of an argument must match, anchored or not.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
