@@ -46,9 +46,7 @@ impl Job {
         }
         Ok(())
     }
-}
 
-impl Job {
     /// Whether a caller may hand options to the program, as far as some tries can tell.
     pub(crate) fn takes_options(&self) -> bool {
         const TRIES: [&str; 6] = ["-", "-v", "-1", "--help", "--remove-files", "--output=file"];

@@ -212,10 +212,12 @@ impl Group {
     pub(crate) async fn gone(&self) {
         /// How often it is looked whether the last process has left the group: no signal tells.
         const OFTEN: Duration = Duration::from_millis(20);
-        let mut state = self.state.clone();
+        const SELDOM: Duration = Duration::from_millis(100);
+        let (mut state, mut pause) = (self.state.clone(), OFTEN);
         // A sender that has gone has said so.
-        while timeout(OFTEN, state.wait_for(|state| state.gone)).await.is_err() {
+        while timeout(pause, state.wait_for(|state| state.gone)).await.is_err() {
             self.processes.look();
+            pause = (2 * pause).min(SELDOM);
         }
         let family = self.family().clone();
         family.gone().await;
