@@ -23,7 +23,7 @@ use tokio::{
     net::{UnixListener, UnixSocket, UnixStream},
     sync::Notify,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -495,6 +495,41 @@ async fn what_was_lost_once_stays_unknown_when_it_cannot_be_sent_again() {
     });
     let error = Client::builder(&path).build().request("x").idempotent().await.unwrap_err();
     assert!(error.is_unconnected() && error.is_unknown(), "{error:?}");
+}
+
+#[tokio::test]
+async fn who_waits_by_a_clock_of_its_own_does_so_behind_a_refusal_too() {
+    let (_dir, path) = place();
+    let _server = RawServer::start(&path, |mut peer, number| async move {
+        let Request { id, .. }: Request = peer.next().await.unwrap().unwrap();
+        if number == 0 {
+            peer.send(Response::refused(id, Refusal::Busy, "later")).await.unwrap();
+        } else {
+            sleep(3 * SHORT).await;
+            peer.send(Response::ok(id, "done")).await.unwrap();
+        }
+    });
+    let client = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let mut responses = client.request("x").timeout(SHORT).send().await.unwrap();
+    let answer = responses.next_within(50 * SHORT).await.unwrap().unwrap();
+    assert_eq!(answer.message, "done");
+}
+
+#[tokio::test]
+async fn what_is_sent_again_does_not_wait_for_ever_for_its_connection() {
+    let (_dir, path) = place();
+    let file = path.clone();
+    let _server = RawServer::start(&path, move |mut peer, _| {
+        let file = file.clone();
+        async move {
+            peer.next().await.unwrap().unwrap();
+            std::fs::remove_file(file).unwrap();
+        }
+    });
+    let client = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let request = client.request("x").idempotent().timeout(SHORT);
+    let error = timeout(50 * SHORT, request.into_future()).await.unwrap().unwrap_err();
+    assert!(error.is_timeout() && error.is_unknown(), "{error:?}");
 }
 
 #[tokio::test]

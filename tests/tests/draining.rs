@@ -44,6 +44,10 @@ async fn handle(request: Request<String>, context: Context) -> Result<String, Fa
             draining.cancel();
             Ok("tried".into())
         }
+        "refuse late" => {
+            sleep(3 * SHORT).await;
+            Err(Failure::refused(Refusal::Busy, "try later"))
+        }
         "refuse behind progress" => {
             context.progress("looking").await?;
             Err(Failure::refused(Refusal::Busy, "try later"))
@@ -168,10 +172,15 @@ async fn a_busy_server_is_waited_for_under_the_clocks() {
     let plain = Client::builder(&path).build();
     assert_eq!(plain.request("x").await.unwrap_err().refusal(), Some(Refusal::Busy));
 
-    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let often = Reconnect::new(Duration::from_millis(1), Duration::from_millis(5));
+    let patient = Client::builder(&path).reconnect(often).build();
     let error = patient.request("x").deadline(SHORT).await.unwrap_err();
     assert!(error.is_deadline() && error.is_not_sent(), "{error}");
     assert!(error.to_string().contains("its 1 connections already"), "{error}");
+
+    let request = patient.request("x").timeout(SHORT).into_future();
+    let error = timeout(PATIENCE / 2, request).await.unwrap().unwrap_err();
+    assert!(error.is_timeout() && error.is_not_sent(), "each refusal is no new start: {error}");
 
     let waiting = tokio::spawn(async move { patient.request("x").await });
     sleep(SHORT).await;
@@ -189,6 +198,15 @@ async fn once_something_was_shown_a_refusal_is_the_answer() {
     assert_eq!(responses.next().await.unwrap().unwrap().message, "looking");
     let last = timeout(PATIENCE / 2, responses.next()).await.unwrap().unwrap().unwrap();
     assert_eq!((last.refused, handle.stats().refused_requests), (Some(Refusal::Busy), 1));
+}
+
+#[tokio::test]
+async fn a_refusal_for_which_there_is_no_time_any_more_is_the_answer() {
+    let ((_dir, path), handle) = (place(), Handle::default());
+    let _server = server(&path, &handle, Limits::default());
+    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let error = patient.request("refuse late").timeout(SHORT).await.unwrap_err();
+    assert_eq!((error.refusal(), handle.stats().refused_requests), (Some(Refusal::Busy), 1));
 }
 
 #[tokio::test(start_paused = true)]

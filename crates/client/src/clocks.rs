@@ -121,6 +121,22 @@ impl Wait {
         }
     }
 
+    /// The request is to be sent again after nothing of it was shown: takes up the clock of the
+    /// first response, unless that has run out.
+    pub(crate) fn resume(&mut self) -> bool {
+        let due = self.clocks.timeout.and_then(|limit| self.started.checked_add(limit));
+        if due.is_some_and(|due| due <= Instant::now()) {
+            return false;
+        }
+        self.due = due;
+        true
+    }
+
+    /// The request is to be sent again: starts the clock of the first response anew.
+    pub(crate) fn renew(&mut self) {
+        self.due = self.clocks.timeout.and_then(|limit| Instant::now().checked_add(limit));
+    }
+
     /// A response came, or the caller takes over the clock of the next one.
     pub(crate) fn restart(&mut self) {
         self.due = None;
@@ -138,7 +154,9 @@ impl Wait {
         own_clock: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Clock> {
-        if own_clock && self.due.is_none() {
+        if !own_clock {
+            self.due = None;
+        } else if self.due.is_none() {
             let limit = self.left.take().or(self.clocks.timeout);
             self.due = limit.and_then(|limit| Instant::now().checked_add(limit));
         }

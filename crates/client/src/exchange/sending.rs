@@ -160,13 +160,14 @@ where
         Ok(())
     }
 
-    /// It was refused for what may pass, and so was not started: sends it again on
-    /// another connection if trying again was asked for.
+    /// It was refused for what may pass, and so was not started: sends it again on another
+    /// connection, if trying again was asked for and there is time.
     #[cold]
     pub(super) fn come_back(&mut self, reply: &Rx) -> bool {
         let may_pass = matches!(reply.refusal(), Some(Refusal::Busy | Refusal::ShuttingDown));
         let is_whole = matches!(self.message, Message::Whole(_));
-        if !may_pass || !is_whole || !self.reconnects() || Verdict::of(reply, self.id()).is_err() {
+        let is_ours = Verdict::of(reply, self.id()).is_ok();
+        if !may_pass || !is_whole || !is_ours || !self.reconnects() || !self.wait.resume() {
             return false;
         }
         let message = reply.message().unwrap_or_default().to_owned();
@@ -185,6 +186,7 @@ where
         debug!(parent: &self.span, %error, "lost: sending it again");
         self.again -= 1;
         self.was_lost = true;
+        self.wait.renew();
         self.phase = Phase::Start;
         Ok(())
     }

@@ -62,8 +62,8 @@ enum Stop {
 }
 
 /// Runs `job`, and sends what it writes. Its `slot` is free again once its processes are gone, even
-/// if the client has not read all of it yet; so is its place in the registry, if they are not gone
-/// before the answer is.
+/// if the client has not read all of it yet. Where they cannot be ended, it and `running` are kept
+/// behind the answer, until they have ended by themselves.
 ///
 /// # Cancel safety
 /// Dropped, it kills the whole process group.
