@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// Where the server listens
     ///
     /// By default it is where the variable KAKEHI_SOCKET says; without that,
-    /// $XDG_RUNTIME_DIR/kakehi/kakehi.sock; for root without that, /run/kakehi/kakehi.sock.
+    /// $XDG_RUNTIME_DIR/kakehi/kakehi.sock; where there is none, /run/kakehi/kakehi.sock.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Ask a server on another machine, by way of ssh

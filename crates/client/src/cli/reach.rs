@@ -1,6 +1,9 @@
 //! Where the server is, and how to get there.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use kakehi_client::{Client, ClientBuilder, Clocks, default_socket};
 
@@ -23,9 +26,14 @@ pub(crate) struct Server {
     _embedded: Option<Embedded>,
 }
 
-/// The path of the server that the options mean.
+/// Where the system's own server listens: nobody but root can put a socket there.
+const SYSTEM: &str = "/run/kakehi/kakehi.sock";
+
+/// The path of the server that the options mean; without any, of the user's own server, or of the
+/// system's where the user has none.
 pub(crate) fn socket(options: &Options) -> Result<PathBuf, Failure> {
-    let path = options.given_socket().map_or_else(default_socket, Ok);
+    let not_given = || own_or_of_the_system(default_socket(), Path::new(SYSTEM));
+    let path = options.given_socket().map_or_else(not_given, Ok);
     path.map_err(|error| {
         let why = "neither --socket, KAKEHI_SOCKET nor XDG_RUNTIME_DIR is set";
         Failure::usage("it is not known where the server listens", why, &error.to_string())
@@ -80,4 +88,32 @@ impl Server {
 
 fn nobody_listens(kind: Option<io::ErrorKind>) -> bool {
     matches!(kind, Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
+}
+
+fn own_or_of_the_system<E>(own: Result<PathBuf, E>, system: &Path) -> Result<PathBuf, E> {
+    let has_none = own.as_ref().map_or(true, |own| !own.exists());
+    if has_none && system.exists() { Ok(system.to_owned()) } else { own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_s_server_is_for_who_has_none_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, system] = ["own", "system"].map(|name| folder.path().join(name));
+        let chosen = |own: Option<&Path>| {
+            own_or_of_the_system(own.map(Path::to_owned).ok_or("unknown"), &system)
+        };
+        assert_eq!(chosen(Some(&own)).as_ref(), Ok(&own), "there is none: the own one is told of");
+        assert_eq!(chosen(None), Err("unknown"));
+        std::fs::write(&system, "").unwrap();
+        assert_eq!(
+            (chosen(Some(&own)).as_ref(), chosen(None).as_ref()),
+            (Ok(&system), Ok(&system))
+        );
+        std::fs::write(&own, "").unwrap();
+        assert_eq!(chosen(Some(&own)).as_ref(), Ok(&own));
+    }
 }
