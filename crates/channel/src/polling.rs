@@ -9,6 +9,7 @@ mod tests;
 
 use std::{
     io, mem,
+    num::NonZeroU64,
     pin::pin,
     sync::{
         LazyLock,
@@ -212,11 +213,10 @@ fn micros(time: Duration) -> u32 {
 }
 
 /// So many connections of a process may poll at once: half of the cores that it may use, and none
-/// if there is but one. A lease ends by itself, since a future may be left alone for ever.
-struct Lease {
-    place: &'static AtomicU64,
-    end: u64,
-}
+/// if there is but one. A lease ends by itself, since a future may be left alone for ever. It is
+/// known by its end, in ns: each byte of a connection counts, and of two with one end, either is as
+/// good.
+struct Lease(NonZeroU64);
 
 const MOST: usize = 16;
 static LEASES: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
@@ -235,22 +235,24 @@ impl Lease {
         let (start, count) = *START;
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let now = nanos(now.saturating_duration_since(start));
-        let end = now.saturating_add(nanos(time)).max(1);
-        LEASES.iter().take(count).find_map(|lease| {
-            let held_until = lease.load(Ordering::Relaxed);
+        let end = NonZeroU64::MIN.saturating_add(now.saturating_add(nanos(time)));
+        LEASES.iter().take(count).find_map(|place| {
+            let held_until = place.load(Ordering::Relaxed);
             let is_free = held_until == 0 || held_until < now;
-            let taken = is_free
-                && lease
-                    .compare_exchange(held_until, end, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok();
-            taken.then_some(Self { place: lease, end })
+            (is_free && change(place, held_until, end.get())).then_some(Self(end))
         })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Once it has ended, it may be another's.
-        let _ = self.place.compare_exchange(self.end, 0, Ordering::Relaxed, Ordering::Relaxed);
+        // Once it has ended, its place may be another's.
+        let end = self.0.get();
+        let place = LEASES.iter().find(|place| place.load(Ordering::Relaxed) == end);
+        let _ = place.is_some_and(|place| change(place, end, 0));
     }
+}
+
+fn change(place: &AtomicU64, from: u64, to: u64) -> bool {
+    place.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }

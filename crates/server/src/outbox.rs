@@ -21,9 +21,9 @@ use crate::{
 
 /// What makes the first burst after a wait full, in bytes: the client has the first messages
 /// early and works while more are made.
-const LOW_WATER: usize = 1024;
+const LOW_WATER: u16 = 1024;
 /// What makes any burst full, in bytes.
-const HIGH_WATER: usize = 16 * 1024;
+const HIGH_WATER: u16 = 16 * 1024;
 
 /// Encoded responses on their way to the connection's channel, at most one water mark, one message
 /// and the final one of them.
@@ -48,8 +48,8 @@ struct State {
     outlives_client: bool,
     cancellation: Option<CancellationToken>,
     /// How much makes it full.
-    mark: usize,
-    high_water: usize,
+    mark: u16,
+    high_water: u16,
     max_frame: usize,
     /// The connection is looking after the outbox by itself just now.
     attended: bool,
@@ -61,12 +61,13 @@ struct State {
 impl Outbox {
     pub(crate) fn new(peer: Peer, limits: &Limits, ending: CancellationToken) -> Self {
         // As much again may be in the channel, on its way into the socket.
-        let high_water = (limits.outgoing_bytes / 2).clamp(1, HIGH_WATER);
+        let half = u16::try_from(limits.outgoing_bytes / 2).unwrap_or(u16::MAX);
+        let high_water = half.clamp(1, HIGH_WATER);
         let state = State {
             // What makes it full, a message that found it not yet full, and the final one.
             frames: Buffer::new(
-                LOW_WATER,
-                high_water.saturating_add(limits.response_bytes.saturating_mul(2)),
+                LOW_WATER.into(),
+                usize::from(high_water).saturating_add(limits.response_bytes.saturating_mul(2)),
             ),
             serial: 0,
             open: None,
@@ -116,7 +117,7 @@ impl Outbox {
         if !state.takes(serial) {
             return Poll::Ready(None);
         }
-        if state.frames.len() < state.mark {
+        if state.frames.len() < state.mark.into() {
             return Poll::Ready(Some(state.push::<F, T>(message, content)));
         }
         if !state.senders.iter().any(|sender| sender.will_wake(cx.waker())) {
@@ -217,12 +218,12 @@ impl Outbox {
         let state = &mut *self.lock();
         state.attended = false;
         state.frames.shrink();
-        state.id.shrink_to(LOW_WATER);
+        state.id.shrink_to(LOW_WATER.into());
         match &mut state.connection {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
-        state.open.is_some() && state.frames.len() >= state.mark
+        state.open.is_some() && state.frames.len() >= state.mark.into()
     }
 
     /// Wakes the connection, for it to look at the server's phase.
@@ -235,7 +236,7 @@ impl Outbox {
     /// Whether so much waits that no more is to be asked for.
     pub(crate) fn is_full(&self) -> bool {
         let state = &*self.lock();
-        state.frames.len() >= state.high_water
+        state.frames.len() >= state.high_water.into()
     }
 
     /// Hands all that waits to `write`, and makes room for senders.
@@ -244,7 +245,7 @@ impl Outbox {
         if state.frames.is_empty() {
             return;
         }
-        if state.frames.len() >= state.mark {
+        if state.frames.len() >= state.mark.into() {
             state.mark = state.mark.saturating_mul(2).min(state.high_water);
         }
         write(&mut state.frames);

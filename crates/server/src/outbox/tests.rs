@@ -11,6 +11,8 @@ use serde::{Serialize, Serializer, ser::Error as _};
 
 use super::*;
 
+const LOW: usize = LOW_WATER as usize;
+
 fn outbox() -> Outbox {
     Outbox::new(Peer::own(), &Limits::default(), CancellationToken::new())
 }
@@ -35,8 +37,8 @@ fn a_burst_starts_small_and_so_does_the_next_requests() {
     for _ in 0..2 {
         let serial = outbox.open("a");
         let first = fill(&outbox, serial);
-        assert!((LOW_WATER..2 * LOW_WATER).contains(&first), "{first}");
-        assert!(fill(&outbox, serial) >= 2 * LOW_WATER);
+        assert!((LOW..2 * LOW).contains(&first), "{first}");
+        assert!(fill(&outbox, serial) >= 2 * LOW);
     }
 }
 
@@ -47,7 +49,7 @@ fn answers_that_wait_behind_each_other_are_one_burst() {
     fill(&outbox, serial);
     outbox.close::<Json, ()>(Status::Ok, "done", None, None).unwrap();
     let serial = outbox.open("b");
-    assert!(fill(&outbox, serial) >= 2 * LOW_WATER);
+    assert!(fill(&outbox, serial) >= 2 * LOW);
 }
 
 #[test]
@@ -57,20 +59,20 @@ fn a_connection_that_waits_holds_little_memory_for_what_is_not_sent() {
 
     impl Serialize for Broken {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(std::iter::repeat_n("x", LOW_WATER))?;
+            serializer.collect_seq(std::iter::repeat_n("x", LOW))?;
             Err(S::Error::custom("broken"))
         }
     }
 
     let outbox = outbox();
-    outbox.open(&"id".repeat(LOW_WATER));
+    outbox.open(&"id".repeat(LOW));
     outbox.close::<Json, _>(Status::Ok, "", Some(&Broken), None).unwrap_err();
     outbox.open("a");
-    assert!(outbox.lock().frames.capacity() > LOW_WATER);
+    assert!(outbox.lock().frames.capacity() > LOW);
     outbox.leave(Waker::noop());
     let state = outbox.lock();
-    assert!(state.frames.capacity() <= LOW_WATER, "{}", state.frames.capacity());
-    assert!(state.id.capacity() <= LOW_WATER, "{}", state.id.capacity());
+    assert!(state.frames.capacity() <= LOW, "{}", state.frames.capacity());
+    assert!(state.id.capacity() <= LOW, "{}", state.id.capacity());
 }
 
 #[test]
