@@ -505,13 +505,13 @@ async fn who_waits_by_a_clock_of_its_own_does_so_behind_a_refusal_too() {
         if number == 0 {
             peer.send(Response::refused(id, Refusal::Busy, "later")).await.unwrap();
         } else {
-            sleep(3 * SHORT).await;
+            sleep(15 * SHORT).await;
             peer.send(Response::ok(id, "done")).await.unwrap();
         }
     });
     let client = Client::builder(&path).reconnect(Reconnect::default()).build();
-    let mut responses = client.request("x").timeout(SHORT).send().await.unwrap();
-    let answer = responses.next_within(50 * SHORT).await.unwrap().unwrap();
+    let mut responses = client.request("x").timeout(10 * SHORT).send().await.unwrap();
+    let answer = responses.next_within(100 * SHORT).await.unwrap().unwrap();
     assert_eq!(answer.message, "done");
 }
 
@@ -527,7 +527,7 @@ async fn what_is_sent_again_does_not_wait_for_ever_for_its_connection() {
         }
     });
     let client = Client::builder(&path).reconnect(Reconnect::default()).build();
-    let request = client.request("x").idempotent().timeout(SHORT);
+    let request = client.request("x").idempotent().timeout(5 * SHORT);
     let error = timeout(50 * SHORT, request.into_future()).await.unwrap().unwrap_err();
     assert!(error.is_timeout() && error.is_unknown(), "{error:?}");
 }

@@ -45,7 +45,7 @@ async fn handle(request: Request<String>, context: Context) -> Result<String, Fa
             Ok("tried".into())
         }
         "refuse late" => {
-            sleep(3 * SHORT).await;
+            sleep(15 * SHORT).await;
             Err(Failure::refused(Refusal::Busy, "try later"))
         }
         "refuse behind progress" => {
@@ -174,11 +174,11 @@ async fn a_busy_server_is_waited_for_under_the_clocks() {
 
     let often = Reconnect::new(Duration::from_millis(1), Duration::from_millis(5));
     let patient = Client::builder(&path).reconnect(often).build();
-    let error = patient.request("x").deadline(SHORT).await.unwrap_err();
+    let error = patient.request("x").deadline(5 * SHORT).await.unwrap_err();
     assert!(error.is_deadline() && error.is_not_sent(), "{error}");
     assert!(error.to_string().contains("its 1 connections already"), "{error}");
 
-    let request = patient.request("x").timeout(SHORT).into_future();
+    let request = patient.request("x").timeout(5 * SHORT).into_future();
     let error = timeout(PATIENCE / 2, request).await.unwrap().unwrap_err();
     assert!(error.is_timeout() && error.is_not_sent(), "each refusal is no new start: {error}");
 
@@ -205,7 +205,7 @@ async fn a_refusal_for_which_there_is_no_time_any_more_is_the_answer() {
     let ((_dir, path), handle) = (place(), Handle::default());
     let _server = server(&path, &handle, Limits::default());
     let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
-    let error = patient.request("refuse late").timeout(SHORT).await.unwrap_err();
+    let error = patient.request("refuse late").timeout(5 * SHORT).await.unwrap_err();
     assert_eq!((error.refusal(), handle.stats().refused_requests), (Some(Refusal::Busy), 1));
 }
 

@@ -107,7 +107,7 @@ async fn a_handler_that_only_ever_waits_for_room_has_its_deadline() {
 
 #[tokio::test]
 async fn half_a_request_behind_a_running_one_has_the_request_time() {
-    let limits = Limits { request_time: SHORT, unfinished_bytes: 1000, ..Limits::default() };
+    let limits = Limits { request_time: 5 * SHORT, unfinished_bytes: 1000, ..Limits::default() };
     let handler = async |request: Request<String>, _: Context| match request.command.as_deref() {
         Some("hang") => pending().await,
         _ => Ok::<_, String>(()),
@@ -117,12 +117,12 @@ async fn half_a_request_behind_a_running_one_has_the_request_time() {
     let half = [request("a", "hang"), b"\"".to_vec(), vec![b'x'; 900]].concat();
     holding.write_all(&half).await.unwrap();
     place.until(|handle| handle.stats().running == 1).await;
-    sleep(2 * SHORT).await;
+    sleep(7 * SHORT).await;
     let mut other = place.connect().await;
     let long = request("b", &"y".repeat(600));
     let (start, rest) = long.split_at(500);
     other.write_all(start).await.unwrap();
-    sleep(SHORT / 2).await;
+    sleep(SHORT / 5).await;
     other.write_all(rest).await.unwrap();
     assert_eq!(last(&mut other).await.status, Status::Ok);
     assert_eq!(place.handle.stats().running, 1, "what runs goes on");

@@ -30,7 +30,7 @@ fn a_run_is_over_once_its_last_process_has_left_the_group() {
     let last = jobs.run("a", &[]);
     let took = start.elapsed();
     assert_eq!(last["status"], "OK", "{last}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(alive(&seconds).len(), 1, "a daemon goes on");
     kill_all(&seconds);
 }
