@@ -249,7 +249,9 @@ impl Drop for Lease {
         // Once it has ended, its place may be another's.
         let end = self.0.get();
         let place = LEASES.iter().find(|place| place.load(Ordering::Relaxed) == end);
-        let _ = place.is_some_and(|place| change(place, end, 0));
+        if let Some(place) = place {
+            change(place, end, 0);
+        }
     }
 }
 

@@ -158,11 +158,18 @@ impl Outbox {
     where
         (): Content<F>,
     {
-        let close = || self.close::<F, ()>(Status::Error, message, None, refused);
-        let Err(error) = close() else { return };
+        // In one step: no progress may come between with another id, or with none.
+        let state = &mut *self.lock();
+        if !state.open.is_some_and(|serial| state.takes(serial)) {
+            return;
+        }
+        state.open = None;
+        let Err(error) = state.append::<F, ()>(Status::Error, message, None, refused) else {
+            return;
+        };
         debug!(%error, "an ERROR is too large with its id");
-        self.lock().id.clear();
-        if let Err(error) = close() {
+        state.id.clear();
+        if let Err(error) = state.append::<F, ()>(Status::Error, message, None, refused) {
             warn!(%error, "a final answer could not be sent");
         }
     }
