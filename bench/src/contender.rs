@@ -39,7 +39,7 @@ impl Rt {
     }
 }
 
-/// What a contender is, for the tables.
+/// The description of a contender for the tables.
 pub struct About {
     pub name: &'static str,
     /// Wire format and framing.

@@ -1,10 +1,10 @@
-//! Which goals hold: each is a ratio within a round, or a figure, and a bound.
+//! Compares the measurements with the goals. A goal bounds a figure or a ratio within a round.
 
 use anyhow::{Context, Result};
 
 use crate::{Opts, run::Row};
 
-/// Libraries that one could pick instead, as opposed to what one would write by hand.
+/// Other libraries, as opposed to hand-written code.
 const PEERS: &[&str] = &[
     "sozu-2.1.0",
     "tarpc-json",
@@ -33,7 +33,7 @@ enum Bound {
 }
 use Bound::{AtLeast, AtMost};
 
-/// What was measured of one workload in one round.
+/// The measurements of one workload in one round.
 struct Round<'a>(Vec<&'a Row>);
 
 impl Round<'_> {

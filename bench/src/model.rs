@@ -1,6 +1,6 @@
 //! The message schema and the application logic, shared by every contender.
 //!
-//! The logic is what a user of the library would write: it does not know that it is measured.
+//! The logic is the same that a user of the library would write, without code for the measurement.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct Response {
     pub message: String,
 }
 
-/// What the server decides to do with a request.
+/// The server's plan for a request.
 pub enum Plan {
     /// One final response that carries the payload back.
     Echo,
@@ -64,7 +64,7 @@ pub fn plan(payload: &str) -> Plan {
     }
 }
 
-/// What a PROCESSING response says.
+/// The text of a PROCESSING response.
 pub fn step(step: u64) -> String {
     format!("step {step:08} ...................")
 }

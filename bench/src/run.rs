@@ -1,4 +1,4 @@
-//! Starts the processes and writes down what they say.
+//! Starts the processes and records their results.
 
 use std::{
     fs::OpenOptions,

@@ -1,4 +1,4 @@
-"""The socket's place is not as it should be: the server says why, and harms nothing."""
+"""The server cannot create its socket: it reports why and changes nothing."""
 
 import os
 import re
@@ -10,7 +10,7 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 def refusal(stage, path=None, before=()):
-    """How a server that cannot listen ends, and why in the words that it says."""
+    """The exit status and the error of a server that cannot listen."""
     server = stage.server(path=path, before=before, ready=False)
     end = server.end()
     why = re.search(r"cannot listen on [^:]*: (.*?);", server.log())
@@ -51,7 +51,7 @@ def _(stage):
 
 @fault(
     "ENAMETOOLONG on bind",
-    "exit 1: the path has 108 bytes, where a socket's has 107 at most; nothing is created",
+    "exit 1: the path has 108 bytes, and the path of a socket at most 107; nothing is created",
 )
 def _(stage):
     name = "x" * (107 - len(str(stage.folder)))

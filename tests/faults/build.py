@@ -1,4 +1,4 @@
-"""The project's programs, built."""
+"""Builds the project's programs."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The `client` binary, where its surroundings are not as they should be."""
+"""The `kakehi` program with broken outputs, inputs and settings."""
 
 import json
 import os
@@ -18,7 +18,7 @@ MANY = '[job.many]\nrun = ["seq", "1000000"]\n'
 @fault("stdout is closed", "0, nothing is written anywhere")
 def _(stage):
     stage.server()
-    command = ["sh", "-c", 'exec "$0" "$@" >&-', stage.programs / "client", "--socket", stage.path]
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', stage.programs / "kakehi", "--socket", stage.path]
     ended = Ended(stage.run([*command, "status"], stderr=subprocess.PIPE, text=True))
     return f"{ended.code}, {ended.stderr or 'nothing'} is written anywhere"
 
@@ -61,7 +61,7 @@ def _(stage):
 @fault("no terminal, no stdin, no environment", "0 hello")
 def _(stage):
     stage.server()
-    command = ["env", "-i", stage.programs / "client", "--socket", stage.path, "send", ECHO]
+    command = ["env", "-i", stage.programs / "kakehi", "--socket", stage.path, "send", ECHO]
     closed = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
     ended = Ended(stage.run(closed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     return f"{ended.code} {ended.stdout.strip()}"

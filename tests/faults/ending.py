@@ -1,4 +1,4 @@
-"""The server ends, or seems to."""
+"""The server ends or stops."""
 
 import concurrent.futures
 import os

@@ -1,4 +1,4 @@
-"""Requests that are cut off, malformed or odd: each has its answer, and the next one too."""
+"""Unfinished, malformed and unusual requests: each is answered, and the next one too."""
 
 import itertools
 import socket
@@ -10,7 +10,7 @@ ECHO = b'{"id":"a","version":0,"command":{"echo":{"text":"hello"}}}\0'
 
 
 def cut(what, sent, expected, then=lambda client: None, flags=()):
-    """A client that sends something, and does something; what comes."""
+    """A client that sends bytes and may act; the server's responses."""
 
     @fault(what, expected + ", the end; others prompt, nothing left")
     def _(stage):

@@ -1,4 +1,4 @@
-"""Handlers that misbehave: each request has one final answer all the same."""
+"""Handlers that misbehave: each request still receives one final response."""
 
 import signal
 import time
@@ -7,7 +7,7 @@ from harness import after, fault, wait_for, within
 
 
 def told(client):
-    """The statuses that come, and how the last one says it."""
+    """The statuses of the responses, and the message of the last one."""
     answer = client.last()
     return f"{answer['status']} ({answer['message'][:60]})" if answer else "the end"
 

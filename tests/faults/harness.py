@@ -1,8 +1,8 @@
-"""How a fault is declared, and the words that its outcome is told in."""
+"""The declaration of faults, and the words for their results."""
 
 import time
 
-PATIENCE = 20  # seconds, for whatever is waited for on a busy machine
+PATIENCE = 20  # seconds; the longest wait, for busy machines
 FAULTS = []
 
 
@@ -12,7 +12,7 @@ class Fault:
 
 
 def fault(name, expected, needs=()):
-    """Declares a fault: the function that follows causes it, and says what it has seen."""
+    """Declares a fault. The decorated function causes it and returns the observed result."""
 
     def declare(cause):
         FAULTS.append(Fault(name, expected, needs, cause))
@@ -22,7 +22,7 @@ def fault(name, expected, needs=()):
 
 
 def wait_for(look, patience=PATIENCE):
-    """The first thing that `look` gives and that counts as true, or its last word."""
+    """Calls `look` until it returns a true value. Returns its last value."""
     end = time.monotonic() + patience
     while not (seen := look()) and time.monotonic() < end:
         time.sleep(0.01)
@@ -30,12 +30,12 @@ def wait_for(look, patience=PATIENCE):
 
 
 def after(limit, start, slack=3):
-    """Not before `limit` seconds since `start`, and soon then: in words, for a comparison."""
+    """Returns "after LIMIT s" if that time has passed since `start`, and not much more."""
     took = time.monotonic() - start
     return f"after {limit} s" if limit * 0.95 <= took <= limit + slack else f"after {took:.1f} s"
 
 
 def within(limit, start):
-    """Since `start`: in words, for a comparison."""
+    """Returns "within LIMIT s" if at most that time has passed since `start`."""
     took = time.monotonic() - start
     return f"within {limit} s" if took <= limit else f"after {took:.1f} s"

@@ -1,4 +1,4 @@
-"""The `client` binary, and servers that are not as they should be."""
+"""The `kakehi` program with hostile servers."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Jobs that misbehave: whatever they do, their run has one end and leaves nothing behind."""
+"""Jobs that misbehave: each run ends once and leaves no process behind."""
 
 import os
 import shutil
@@ -109,7 +109,7 @@ def _(stage):
     return f"{size >> 20} MiB arrive, the server grows {grows}"
 
 
-@fault("a job whose program has gone", "1, others prompt")
+@fault("a job whose program no longer exists", "126, others prompt")
 def _(stage):
     program = stage.folder / "program"
     program.write_text("#!/bin/sh\n")
@@ -152,14 +152,14 @@ def _(stage):
     return f"{stay}, {'and why' if 'jobs.toml' in server.log() else 'not why'}"
 
 
-@fault("the server is killed in a job", "the client 76; the job goes on, as nobody can end it")
+@fault("the server is killed in a job", "the client 76; the job goes on without a server")
 def _(stage):
     server = stage.server(jobs=shell("echo begun; exec sleep 1000"))
     client = stage.client("run", "job")
     client.stdout.readline()
     server.kill()
     client.wait()
-    job = "goes on, as nobody can end it" if len(stage.running()) == 1 else "has ended"
+    job = "goes on without a server" if len(stage.running()) == 1 else "has ended"
     return f"the client {client.returncode}; the job {job}"
 
 

@@ -1,4 +1,4 @@
-"""What is at the socket's path, or at that of its lock file, is not what the server put there."""
+"""Other files are at the path of the socket or of its lock file."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def _(stage):
 
 
 def made(what, words, make, left):
-    """What is no socket of ours at its path: refused, left alone; clients are told."""
+    """Another file is at the socket's path: the server refuses to start and keeps the file."""
 
     @fault(
         f"the socket file is {what}",
@@ -98,7 +98,7 @@ def _(stage):
 @fault("a client may not open the socket", "77 permission, not_sent", needs=["root", "setpriv"])
 def _(stage):
     stage.server()
-    command = [*NOBODY, stage.programs / "client", "--socket", stage.path, "--json", "status"]
+    command = [*NOBODY, stage.programs / "kakehi", "--socket", stage.path, "--json", "status"]
     return stage.words(
         stage.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     )
@@ -136,7 +136,7 @@ locked(
 )
 locked(
     "a second name of a file",
-    "its lock file socket.lock has other names",
+    "its lock file socket.lock has other hard links",
     lambda lock, precious: lock.hardlink_to(precious),
 )
 locked(

@@ -1,4 +1,4 @@
-"""The programs that faults are done to, and what is seen of them."""
+"""The programs under test, and the measurements of them."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from harness import PATIENCE, wait_for
 
 
 class Wire:
-    """A client that speaks the wire by hand."""
+    """A client that writes and reads the protocol by itself."""
 
     def __init__(self, path):
         self.stream = socket.socket(socket.AF_UNIX)
@@ -54,14 +54,14 @@ class Wire:
 
 
 class Ended:
-    """How a client ended, and what it said."""
+    """The exit status and the output of a client."""
 
     def __init__(self, process):
         self.stdout, self.stderr = process.communicate(timeout=2 * PATIENCE)
         self.code = process.returncode
 
     def __str__(self):
-        """Of a client with --json: its code, and its terminal line in a word or two."""
+        """The exit status of a client with --json, and its last line in a word or two."""
         lines = self.stdout.splitlines()
         last = json.loads(lines[-1]) if lines else {}
         if "error" in last:
@@ -70,13 +70,13 @@ class Ended:
 
 
 class Begun:
-    """A client with --json that has said its first line."""
+    """A client with --json that has printed its first line."""
 
     def __init__(self, process):
         self.process, self.first = process, process.stdout.readline()
 
     def end(self):
-        # Before `communicate`, which does not know of what is buffered here.
+        # `communicate` would lose the bytes that this file object has buffered.
         rest = self.process.stdout.read()
         ended = Ended(self.process)
         ended.stdout = self.first + rest
@@ -104,7 +104,7 @@ class Server:
         self.process.wait()
 
     def end(self, patience=PATIENCE):
-        """How it ends, in a word."""
+        """Its exit status or signal, in words."""
         try:
             code = self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -112,7 +112,7 @@ class Server:
         return f"exit {code}" if code >= 0 else signal.Signals(-code).name
 
     def others(self):
-        """Whether another client has its answer soon; on a busy machine, once in three times."""
+        """Whether another client is answered within 1 s. Three tries, for busy machines."""
         for _ in range(3):
             start, wire = time.monotonic(), self.connect()
             wire.ask(self.question).word()
@@ -122,12 +122,12 @@ class Server:
         return "others wait"
 
     def memory(self):
-        """Its own memory, in MiB."""
+        """Its anonymous memory, in MiB."""
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
     def ticks(self):
-        """The hundredths of a second that it has had of a processor."""
+        """The processor time that it has used, in hundredths of a second."""
         stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) * 100 / os.sysconf("SC_CLK_TCK")
 
@@ -135,6 +135,6 @@ class Server:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def is_idle(self, before):
-        """Whether it has no more descriptors than `before`, soon."""
+        """Waits until it holds at most `before` descriptors."""
         gone = wait_for(lambda: self.descriptors() <= before)
         return "nothing left" if gone else f"{self.descriptors() - before} descriptors left"

@@ -1,4 +1,4 @@
-"""Where a fault happens."""
+"""The folder, the server and the clients of one fault."""
 
 import itertools
 import os
@@ -24,7 +24,7 @@ class Stage:
         self.started, self.mounts = [], []
 
     def run(self, arguments, before=(), **options):
-        """Starts a program; whatever runs here can be told by its HOME."""
+        """Starts a program. Its HOME identifies all processes of this fault."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         options = {"stdin": subprocess.DEVNULL, **options}
         command = [*map(str, before), *map(str, arguments)]
@@ -32,18 +32,18 @@ class Stage:
         self.started.append(process)
         return process
 
-    def server(self, *flags, jobs=None, before=(), path=None, ready=True, name="server", **options):
-        """A server at `path`, listening already unless it is not to be `ready`."""
+    def server(self, *flags, jobs=None, before=(), path=None, ready=True, name="kakehid", **options):
+        """A server at `path`. With `ready`, waits until it listens."""
         path, log = path or self.path, self.folder / f"log-{len(self.started)}"
         if jobs is not None:
             (self.folder / "jobs.toml").write_text(jobs)
             flags = (*flags, "--jobs", self.folder / "jobs.toml")
-        start = ("--socket", path) if name == "server" else (path,)
+        start = ("--demo", "--socket", path) if name == "kakehid" else (path,)
         with open(log, "wb") as file:
             options = {"stderr": file, **options}
             arguments = [self.programs / name, *start, *flags]
             process = self.run(arguments, before, **options)
-        server = Server(process, path, log, "list" if name == "server" else "stats")
+        server = Server(process, path, log, "list" if name == "kakehid" else "stats")
         if ready and not wait_for(lambda: self.answers(path)):
             raise AssertionError(f"it does not listen: {server.log()}")
         return server
@@ -53,7 +53,7 @@ class Stage:
 
     @staticmethod
     def answers(path):
-        """Whether a server takes connections: one was taken and ended, so that none is left."""
+        """Whether the server accepts connections. The connection of this check is closed again."""
         try:
             wire = Wire(path)
             wire.stream.shutdown(socket.SHUT_WR)
@@ -66,10 +66,10 @@ class Stage:
     def client(self, *arguments, path=None, **options):
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
         socket_path = path or self.path
-        return self.run([self.programs / "client", "--socket", socket_path, *arguments], **options)
+        return self.run([self.programs / "kakehi", "--socket", socket_path, *arguments], **options)
 
     def asked(self, *arguments, **options):
-        """How a client ends, in words."""
+        """The result of a client, in words."""
         return Ended(self.client("--json", *arguments, **options))
 
     @staticmethod
@@ -88,7 +88,7 @@ class Stage:
         return place
 
     def running(self):
-        """The processes that have this folder as their home, the clients and servers too."""
+        """The processes whose HOME is this folder, with the clients and servers."""
         home, found = f"HOME={self.folder}\0".encode(), []
         for entry in os.listdir("/proc"):
             try:
@@ -100,7 +100,7 @@ class Stage:
         return found
 
     def left(self, servers):
-        """Whether no more than `servers` processes are left, soon."""
+        """Waits until at most `servers` processes are left."""
         gone = wait_for(lambda: len(self.running()) <= servers)
         return "no process left" if gone else f"{len(self.running()) - servers} processes left"
 

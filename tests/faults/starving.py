@@ -1,4 +1,4 @@
-"""The system has no more of something."""
+"""The system runs out of descriptors, processes or memory."""
 
 import subprocess
 import time
@@ -11,7 +11,7 @@ SLEEP = '[job.short]\nrun = ["sleep", "0.01"]\n'
 
 
 def refused_by_the_system(stage, call, error, times):
-    """A server that hears `error` from its first calls; how its first client fares."""
+    """A server whose first calls fail with `error`, and the result of its first client."""
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when=1..{times}"]
     server = stage.server(before=[*STRACE, *inject], ready=False)
     wait_for(lambda: "listening" in server.log())

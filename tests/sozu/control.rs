@@ -1,9 +1,9 @@
-//! What one asks of a proxy day by day, and what its own command line then shows.
+//! Everyday requests, compared with the output of the proxy's own command line.
 
 use std::net::SocketAddr;
 
 use kakehi_sozu::{
-    Response, Sozu, Status,
+    Outcome, Response, Sozu, Status,
     command::{
         AddBackend, FrontendFilters, PathRule, QueryClustersHashes, QueryMetricsOptions,
         RemoveBackend, RequestHttpFrontend, SoftStop, request::RequestType,
@@ -130,7 +130,7 @@ async fn a_saved_state_comes_back_by_being_loaded() {
 
         let missing = proxy.path("missing.json");
         let error = sozu.request(RequestType::LoadState(missing)).await.unwrap_err();
-        assert!(error.is_failed(), "{error:?}");
+        assert!(error.outcome() == Outcome::Failed, "{error:?}");
         assert_eq!(error.response().unwrap().status, Status::Error);
     }
 }
@@ -157,6 +157,6 @@ async fn a_soft_stop_is_followed_until_the_proxy_has_ended() {
         assert_eq!(last.status, Status::Ok);
         proxy.ends().await;
         let error = sozu.request(status()).await.unwrap_err();
-        assert!(error.is_not_sent() && error.is_unconnected(), "{error:?}");
+        assert!(error.outcome() == Outcome::NotSent && error.is_unconnected(), "{error:?}");
     }
 }

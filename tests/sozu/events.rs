@@ -1,4 +1,4 @@
-//! Subscriptions: what one sees, and what one is told of what one does not see.
+//! Subscriptions: events, and notices of gaps.
 
 use kakehi_sozu::{
     Events, Notice,

@@ -7,7 +7,7 @@ use std::{
 
 use kakehi_server::{Answer, Failure, Socket, serve};
 use kakehi_sozu::{
-    Asked, Context, Notice, Sozu, Status,
+    Asked, Context, Notice, Outcome, Sozu, Status,
     command::{
         Event, EventKind, RunState, WorkerInfo, WorkerInfos, request::RequestType,
         response_content::ContentType,
@@ -91,7 +91,7 @@ async fn our_own_client_is_answered_by_it_too() {
     sozu.request(add_cluster("blue")).await.unwrap();
     assert_eq!(*clusters.lock().unwrap(), ["blue"]);
     let error = sozu.request(RequestType::RemoveCluster("blue".to_owned())).await.unwrap_err();
-    assert!(error.is_failed(), "{error:?}");
+    assert!(error.outcome() == Outcome::Failed, "{error:?}");
     assert_eq!(error.response().unwrap().message, "a stand-in cannot do that");
 
     let mut events = sozu.events();
@@ -106,5 +106,5 @@ async fn a_request_without_a_type_is_answered_that_it_failed() {
     let _clusters = start(&folder);
     let sozu = Sozu::connect(folder.path().join("sozu.sock")).await.unwrap();
     let empty = kakehi_sozu::command::Request { request_type: None };
-    assert!(sozu.request(empty).await.unwrap_err().is_failed());
+    assert!(sozu.request(empty).await.unwrap_err().outcome() == Outcome::Failed);
 }

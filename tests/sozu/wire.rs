@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kakehi_channel::{Buffer, Channel, Decode, Encode, Error as ChannelError, Format};
-use kakehi_client::Connection;
+use kakehi_channel::{Channel, ChannelError, Decode, Encode, Format, low_level::Buffer};
+use kakehi_client::{Connection, Outcome};
 use kakehi_sozu::{Asked, Request, Response, Status, Wire};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,11 +68,11 @@ fn every_request_that_was_recorded_is_written_and_read_byte_by_byte() {
     }
 }
 
-/// What came of a status request that was answered by `frames`.
+/// Sends a status request, answers it with `frames`, and returns the result.
 async fn answered_by(frames: &[u8]) -> Result<Response, kakehi_sozu::Error> {
     let (ours, mut theirs) = tokio::io::duplex(1024);
     let mut connection = Connection::new(Channel::<Request, Response, Wire, _>::new(ours));
-    let asking = connection.call(status().into()).deadline(Duration::from_secs(5)).into_future();
+    let asking = connection.message(status().into()).deadline(Duration::from_secs(5)).into_future();
     theirs.write_all(frames).await.unwrap();
     let answer = asking.await;
     let mut request = [0; 10];
@@ -93,7 +93,7 @@ async fn an_unknown_status_or_content_is_an_error_that_keeps_the_bytes() {
     let unknown_content = [0x08, 0, 0x12, 0, 0x1a, 3, 0x9a, 0x06, 0];
     for payload in [unknown_status.as_slice(), &unknown_content] {
         let error = answered_by(&frame(payload)).await.unwrap_err();
-        assert!(error.is_malformed() && error.is_unknown(), "{error:?}");
+        assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{error:?}");
         let source = std::error::Error::source(&error).unwrap();
         let source: &ChannelError = source.downcast_ref().unwrap();
         assert_eq!(source.payload().unwrap(), payload);

@@ -1,13 +1,13 @@
-//! What the tests share.
+//! Code that the tests share.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "this serves tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a panic here fails a test")]
 
 pub mod fuzz;
 pub mod programs;
 pub mod raw;
 pub mod wire;
 
-/// The README's programs, compiled.
+/// Compiles the README's programs as doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

@@ -1,6 +1,8 @@
-//! The project's binaries, and a server to talk to.
+//! The project's programs, a `kakehid` to talk to, and waits.
 
 use std::{
+    env,
+    ffi::OsString,
     fs::{self, File},
     io::Write,
     os::unix::net::UnixStream,
@@ -13,22 +15,45 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long anything that a test waits for may take, on a busy machine.
+/// The longest wait of a test, for busy machines.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The path of one of the workspace's binaries, built if it is not yet.
+/// Returns the path of one of the workspace's programs, and builds them first.
+///
+/// cargo builds no programs of other packages for a test. With `KAKEHI_PROGRAMS=FOLDER`, the
+/// programs are taken from there, and cargo is not needed.
 ///
 /// # Panics
-/// When it cannot be built.
+/// If a program cannot be built.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(build).join(name)
+    let folder = FOLDER.get_or_init(|| {
+        env::var_os("KAKEHI_PROGRAMS").map_or_else(|| build(&["--workspace", "--bins"]), Into::into)
+    });
+    folder.join(name)
 }
 
-fn build() -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--workspace", "--bins", "--message-format=json"]);
+/// Returns the path of one of the workspace's examples, and builds them first. With
+/// `KAKEHI_PROGRAMS=FOLDER`, the examples are taken from `FOLDER/examples`.
+///
+/// # Panics
+/// If an example cannot be built.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let folder = env::var_os("KAKEHI_PROGRAMS").map_or_else(
+        || build(&["--workspace", "--examples"]),
+        |folder| Path::new(&folder).join("examples"),
+    );
+    folder.join(name)
+}
+
+/// Builds `targets` and returns their folder.
+fn build(targets: &[&str]) -> PathBuf {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut cargo = Command::new(cargo);
+    // The tests were built, so all packages are on this machine.
+    cargo.args(["build", "--quiet", "--offline", "--message-format=json"]).args(targets);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
@@ -43,7 +68,7 @@ fn build() -> PathBuf {
     built.parent().expect("it is in a folder").to_owned()
 }
 
-/// A `server` on a socket of its own, ended when dropped.
+/// A `kakehid` process with a socket of its own. Ends when dropped.
 #[derive(Debug)]
 pub struct Server {
     folder: TempDir,
@@ -51,30 +76,44 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one and waits until it listens.
+    /// Starts a server and waits until it listens.
     ///
     /// # Panics
-    /// When it does not.
+    /// If it does not listen in time.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_after(":", arguments)
     }
 
-    /// Starts one after a shell command, such as `ulimit -n 64`, that holds for it.
+    /// Starts a server after a shell command that applies to it, such as `ulimit -n 64`.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not listen in time.
     #[must_use]
     pub fn start_after(setting: &str, arguments: &[&str]) -> Self {
+        Self::launch(setting, &[&["--demo"], arguments].concat())
+    }
+
+    /// Starts a server without the demo commands.
+    ///
+    /// # Panics
+    /// If it does not listen in time.
+    #[must_use]
+    pub fn without_demo(arguments: &[&str]) -> Self {
+        Self::launch(":", arguments)
+    }
+
+    fn launch(setting: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a file for its log");
-        let child = Command::new("sh")
+        let child = Command::new("/bin/sh")
             .args(["-c", &format!("{setting}\nexec \"$0\" \"$@\"")])
-            .arg(binary("server"))
+            .arg(binary("kakehid"))
             .arg("--socket")
             .arg(folder.path().join("socket"))
             .args(arguments)
             .env_remove("RUST_LOG")
+            .env("PATH", system_path())
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -85,33 +124,34 @@ impl Server {
         server
     }
 
-    /// Where it listens.
+    /// Returns the path of its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
-    /// A folder that goes when the server does.
+    /// Returns the folder of its socket, which is removed with the server.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What it has logged.
+    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// The processor time that it has used so far.
+    /// Returns the processor time that it has used.
     ///
     /// # Panics
-    /// When the system does not tell.
+    /// If the process has ended.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.expect("the server is there");
-        // Behind the name, which may hold anything: user and system time are the 12th and 13th.
+        let stat = stat.expect("the server runs");
+        // User and system time are the 12th and 13th field after the name, which may contain
+        // anything.
         let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
         let ticks: u64 = fields
             .split_whitespace()
@@ -122,24 +162,38 @@ impl Server {
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Sends it a signal.
+    /// Sends a signal. After SIGSTOP, returns once the process has stopped: the kernel stops it a
+    /// moment after the call.
     ///
     /// # Panics
-    /// When it is gone.
+    /// If the server has ended, or does not stop.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("the server is there");
+        kill_process(self.pid(), signal).expect("the server runs");
+        if signal == Signal::STOP {
+            wait_for(|| self.is_stopped().then_some(())).expect("the server stops");
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let threads = threads.expect("the server runs");
+        threads.flatten().all(|thread| {
+            // The state follows the name, which may contain anything.
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('T'))
+        })
     }
 
     /// Waits until it ends.
     ///
     /// # Panics
-    /// When it does not.
+    /// If it does not end in time.
     pub fn wait(&mut self) -> ExitStatus {
         let ended = wait_for(|| self.child.try_wait().expect("it is our child"));
         ended.unwrap_or_else(|| panic!("the server does not end:\n{}", self.log()))
@@ -148,7 +202,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The second one ends it at once, and the jobs that it runs, which a KILL would not.
+        // The second SIGTERM ends the server and its jobs at once. SIGKILL would leave the jobs.
         for _ in 0..2 {
             let _ = kill_process(self.pid(), Signal::TERM);
             std::thread::sleep(Duration::from_millis(5));
@@ -164,7 +218,19 @@ impl Drop for Server {
     }
 }
 
-/// Looks every few milliseconds until `look` sees something, for [`PATIENCE`] at most.
+/// Returns the `PATH` of a [`Server`]: that of the test, and the system's folders, so that jobs
+/// find programs such as `sh`.
+///
+/// # Panics
+/// If a folder of the `PATH` has a colon.
+#[must_use]
+pub fn system_path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/bin", "/bin"].map(PathBuf::from));
+    env::join_paths(folders).expect("no folder has a colon")
+}
+
+/// Calls `look` every 5 ms until it returns a value, for at most [`PATIENCE`].
 pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -177,20 +243,46 @@ pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
-/// Whether a program that a test needs is on this machine. Where it is not, says loudly that the
-/// test is skipped, and fails if `KAKEHI_REQUIRE_TOOLS=1`.
+/// Whether a program that a test needs is on the `PATH`. If it is missing, prints that the test is
+/// skipped.
 ///
 /// # Panics
-/// When it is missing and required.
+/// If the program is missing and `KAKEHI_REQUIRE_TOOLS=1`.
 #[must_use]
 pub fn has_tool(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).any(|folder| folder.join(name).is_file());
     if !found {
-        let required = std::env::var_os("KAKEHI_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-        assert!(!required, "{name} is required and not on this machine");
-        // Not by a macro: the test runner would keep that to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a test needs {name}, which is not here");
+        let required = env::var_os("KAKEHI_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+        assert!(!required, "{name} is required and missing");
+        skip(&format!("{name} is missing"));
     }
     found
+}
+
+/// The Python of `KAKEHI_TEST_PYTHON`, or `python3`, if it has a module. Without it, prints that the
+/// test is skipped.
+///
+/// # Panics
+/// If the module is missing and `KAKEHI_REQUIRE_TOOLS=1`.
+#[must_use]
+pub fn python_with(module: &str) -> Option<OsString> {
+    let python = env::var_os("KAKEHI_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+    let import = format!("import {module}");
+    let output = Command::new(&python).args(["-c", &import]).output();
+    if output.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let required = env::var_os("KAKEHI_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    assert!(!required, "Python's {module} is required and missing");
+    skip(&format!("Python's {module} is missing"));
+    None
+}
+
+/// Prints that the current test is skipped, and why.
+pub fn skip(why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // The test runner captures the output of `eprintln!` and shows it only for failed tests.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }

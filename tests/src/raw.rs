@@ -1,4 +1,4 @@
-//! A server that does nothing by itself: what it answers is up to each test.
+//! A server whose behaviour each test defines.
 
 use std::{
     future::Future,
@@ -19,10 +19,10 @@ use tokio::{
 
 use crate::programs::PATIENCE;
 
-/// One connection as the server sees it.
+/// The server's side of one connection.
 pub type Peer = Channel<Response, Request>;
 
-/// Accepts connections on a path, and leaves each to a handler with a task of its own.
+/// Accepts connections on a path. A handler runs for each, in a task of its own.
 #[derive(Debug)]
 pub struct RawServer {
     path: PathBuf,
@@ -32,11 +32,11 @@ pub struct RawServer {
 }
 
 impl RawServer {
-    /// Listens on `path`, over what may be there. The handler gets each connection with its
-    /// number, from 0 on.
+    /// Replaces the file at `path` and listens. The handler receives each connection with its
+    /// number, from 0.
     ///
     /// # Panics
-    /// When it cannot listen.
+    /// If it cannot listen.
     pub fn start<H, Fut>(path: &Path, handler: H) -> Self
     where
         H: Fn(Peer, usize) -> Fut + Send + Sync + 'static,
@@ -61,37 +61,37 @@ impl RawServer {
         Self { path: path.to_owned(), open, accepted, accepting }
     }
 
-    /// Answers each request by OK with its command as the content.
+    /// Starts a server that answers each request with OK and the command as content.
     ///
     /// # Panics
-    /// When it cannot listen.
+    /// If it cannot listen.
     #[must_use]
     pub fn echo(path: &Path) -> Self {
         Self::start(path, |peer, _| echo(peer))
     }
 
-    /// Where it listens.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many connections are open now, as it sees them.
+    /// Returns the number of connections that are open on the server's side.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(SeqCst)
     }
 
-    /// How many connections it has accepted.
+    /// Returns the number of accepted connections.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.accepted.load(SeqCst)
     }
 
-    /// Waits until no more than `count` connections are open.
+    /// Waits until at most `count` connections are open.
     ///
     /// # Panics
-    /// When they stay open.
+    /// If more stay open.
     pub async fn until_open(&self, count: usize) {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
@@ -103,8 +103,7 @@ impl RawServer {
         panic!("{} connections are open, expected were {count}", self.open());
     }
 
-    /// Closes the socket and all connections at once, in the midst of whatever they do. The file
-    /// stays.
+    /// Closes the socket and all connections at once. The file stays.
     pub async fn kill(self) {
         self.accepting.abort();
         let open = Arc::clone(&self.open);
@@ -115,7 +114,7 @@ impl RawServer {
     }
 }
 
-/// Answers each request by OK with its command as the content.
+/// Answers each request with OK and the command as content.
 pub async fn echo(mut peer: Peer) {
     while let Some(Ok(Request { id, command, .. })) = peer.next().await {
         let response = Response { content: command, ..Response::ok(id, "done") };
@@ -125,7 +124,7 @@ pub async fn echo(mut peer: Peer) {
     }
 }
 
-/// Reads until the client has left, and never answers.
+/// Reads until the client disconnects, and never answers.
 pub async fn listen(mut peer: Peer) {
     while let Some(Ok(_)) = peer.next().await {}
 }

@@ -1,4 +1,4 @@
-//! What the tests of the wire share: scripted byte streams, payloads of any bytes, property runs.
+//! Scripted byte streams, payloads of any bytes, and property tests.
 
 use std::{
     collections::VecDeque,
@@ -20,13 +20,13 @@ use prost::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many cases a property is tried on.
+/// The number of cases of each property test.
 pub const CASES: u32 = if cfg!(miri) { 16 } else { 1_000 };
 
 /// Runs `test` on [`CASES`] values of `strategy`.
 ///
 /// # Panics
-/// When one fails, with the smallest that does.
+/// If a case fails. Shows the smallest failing case.
 pub fn for_all<S: Strategy>(strategy: &S, test: impl Fn(S::Value))
 where
     S::Value: Debug,
@@ -41,32 +41,33 @@ where
     }
 }
 
-/// Polls `future` once, and drops it.
+/// Polls `future` once and drops it.
 pub fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Sizes of reads or writes, used in turn and over again; `true`: not ready once, after this one.
+/// Sizes of reads or writes, used in turn and repeated. `true`: the stream is pending once after
+/// this one.
 pub type Chunks = Vec<(usize, bool)>;
 
-/// Any [`Chunks`], tiny and large ones mixed.
+/// A strategy for [`Chunks`] that mixes small and large ones.
 pub fn chunks() -> impl Strategy<Value = Chunks> {
     let size = prop_oneof![1..=4_usize, 1..=64_usize, 1..=9_000_usize];
     proptest::collection::vec((size, any::<bool>()), 1..12)
 }
 
-/// One thing that a [`Script`] does when it is read from.
+/// The behaviour of a [`Script`] for one read.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// It gives these bytes, in several reads if there is no room for all of them.
+    /// It returns these bytes, in several reads if the reader's buffer is too small.
     Bytes(Vec<u8>),
-    /// It is not ready, once.
+    /// It is pending once.
     Wait,
     /// It fails.
     Fail(io::ErrorKind),
 }
 
-/// A byte stream that is read by a script, is at its end behind it, and keeps what is written.
+/// A byte stream whose reads follow a script and then return the end. It keeps all written bytes.
 #[derive(Debug, Default)]
 pub struct Script {
     steps: VecDeque<Step>,
@@ -78,13 +79,13 @@ pub struct Script {
 }
 
 impl Script {
-    /// To be read by `steps`.
+    /// A stream whose reads follow `steps`.
     #[must_use]
     pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         Self { steps: steps.into_iter().collect(), ..Self::default() }
     }
 
-    /// To be read in pieces, as `chunks` cut them.
+    /// A stream that returns `bytes` in pieces of the sizes in `chunks`.
     #[must_use]
     pub fn cut(mut bytes: &[u8], chunks: &Chunks) -> Self {
         let mut steps = vec![];
@@ -100,25 +101,25 @@ impl Script {
         Self::new(steps)
     }
 
-    /// To be written to in pieces, as `chunks` cut them.
+    /// A stream that accepts pieces of the sizes in `chunks`.
     #[must_use]
     pub fn writable(chunks: Chunks) -> Self {
         Self { write_sizes: chunks.into(), ..Self::default() }
     }
 
-    /// How often it was read from.
+    /// Returns the number of reads.
     #[must_use]
     pub fn reads(&self) -> usize {
         self.reads
     }
 
-    /// How many bytes it has given.
+    /// Returns the number of bytes read.
     #[must_use]
     pub fn given(&self) -> usize {
         self.given
     }
 
-    /// What was written to it.
+    /// Returns the written bytes.
     #[must_use]
     pub fn written(&self) -> &[u8] {
         &self.written
@@ -181,7 +182,7 @@ impl AsyncWrite for Script {
     }
 }
 
-/// A protobuf message that is its own encoding: it takes any payload, and gives it back as it was.
+/// A protobuf message that is its own encoding, so that any payload decodes and encodes unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Raw(pub Vec<u8>);
 
@@ -215,7 +216,7 @@ impl Message for Raw {
     }
 }
 
-/// The frame of `payload` in the framing of Sōzu.
+/// Returns `payload` as a frame of the Sōzu format.
 #[must_use]
 pub fn sozu_frame(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u64 + 8).to_le_bytes(), payload].concat()

@@ -197,7 +197,7 @@ async fn progress_is_there_as_soon_as_the_handler_waits() {
                 context.progress("one").await?;
                 context.progress("two").await?;
                 released.lock().await.recv().await;
-                Ok::<_, kakehi_channel::Error>("done")
+                Ok::<_, kakehi_channel::ChannelError>("done")
             }
         },
         Limits::default(),
@@ -349,7 +349,7 @@ async fn keep_alives_and_deadlines_of_many_hours_are_kept_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_puts_keep_alives_off() {
+async fn progress_delays_the_next_keep_alive() {
     let (mut stream, _) = start(
         async |_: Request<String>, context: Context| {
             for _ in 0..10 {
@@ -367,7 +367,7 @@ async fn progress_puts_keep_alives_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_knows_how_long_it_still_has() {
+async fn a_handler_can_read_the_time_until_its_deadline() {
     let handler = async |_: Request<String>, context: Context| {
         tokio::time::sleep(Duration::from_secs(2)).await;
         Ok::<_, String>(format!("{:?}", context.remaining()))
@@ -415,7 +415,7 @@ impl Drop for OnDrop {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_listens_is_told_and_may_clean_up_but_not_for_ever() {
+async fn a_handler_with_a_cancellation_token_may_clean_up_for_a_limited_time() {
     let cleaned = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&cleaned);
     let (mut stream, _) = start(
@@ -477,7 +477,7 @@ async fn a_handler_that_does_not_clean_up_in_time_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_waits_for_the_reader_in_bounded_memory_and_arrives_whole() {
+async fn a_flood_of_progress_is_bounded_in_memory_and_arrives_complete() {
     const MESSAGES: usize = 20_000;
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
@@ -489,7 +489,7 @@ async fn a_flood_waits_for_the_reader_in_bounded_memory_and_arrives_whole() {
                     context.progress(format!("{n:060}")).await?;
                     counter.store(n, Ordering::SeqCst);
                 }
-                Ok::<_, kakehi_channel::Error>("done")
+                Ok::<_, kakehi_channel::ChannelError>("done")
             }
         },
         Limits { outgoing_bytes: 64 * 1024, ..Limits::default() },
@@ -497,7 +497,7 @@ async fn a_flood_waits_for_the_reader_in_bounded_memory_and_arrives_whole() {
     ask(&mut stream, &[ASK]).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let ahead = sent.load(Ordering::SeqCst) * 110;
-    assert!(ahead < 80 * 1024, "{ahead} bytes are made that nobody reads");
+    assert!(ahead < 80 * 1024, "{ahead} bytes of progress wait for the client");
     for n in 0..MESSAGES {
         assert_eq!(response(&mut stream).await.unwrap().message, format!("{n:060}"));
     }
@@ -517,7 +517,7 @@ fn start_long_winded(count: &Arc<AtomicUsize>) -> DuplexStream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_whose_answers_nobody_reads_wait_and_none_is_lost() {
+async fn requests_wait_while_the_client_reads_no_responses_and_none_is_lost() {
     const REQUESTS: usize = 20_000;
     let handled = Arc::new(AtomicUsize::new(0));
     let stream = start_long_winded(&handled);
@@ -527,7 +527,7 @@ async fn requests_whose_answers_nobody_reads_wait_and_none_is_lost() {
     let asking = tokio::spawn(async move { writing.write_all(wire.as_bytes()).await.unwrap() });
     tokio::time::sleep(Duration::from_secs(10)).await;
     let ahead = handled.load(Ordering::SeqCst);
-    assert!(ahead < 400, "{ahead} KiB of answers are made that nobody reads");
+    assert!(ahead < 400, "{ahead} KiB of responses wait for the client");
 
     let mut wire = vec![];
     let mut frames = 0;
@@ -541,7 +541,7 @@ async fn requests_whose_answers_nobody_reads_wait_and_none_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_with_many_requests_leaves_others_their_turn() {
+async fn a_client_with_many_requests_does_not_starve_others() {
     let handled = Arc::new(AtomicUsize::new(0));
     let mut stream = start_long_winded(&handled);
     ask(&mut stream, &[r#"{"id":"","version":9}"#; 1_000]).await;
@@ -557,7 +557,7 @@ async fn a_client_with_many_requests_leaves_others_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_speaks_to_nobody_leaves_others_their_turn() {
+async fn a_handler_without_a_client_does_not_starve_others() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let (mut stream, _) = start(
         move |_: Request<String>, context: Context| {
@@ -593,7 +593,7 @@ async fn a_large_answer_may_follow_large_progress() {
     let (mut stream, _) = start(
         async |_: Request<String>, context: Context| {
             context.progress("a".repeat(LARGE)).await?;
-            Ok::<_, kakehi_channel::Error>("b".repeat(LARGE))
+            Ok::<_, kakehi_channel::ChannelError>("b".repeat(LARGE))
         },
         limits,
     );
@@ -611,7 +611,7 @@ async fn a_large_answer_may_follow_large_progress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_nothing_for_the_write_time_is_given_up() {
+async fn a_client_that_reads_nothing_for_the_write_time_counts_as_disconnected() {
     let dropped = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&dropped);
     let (mut stream, server) = start(
@@ -623,7 +623,7 @@ async fn a_client_that_reads_nothing_for_the_write_time_is_given_up() {
                     context.progress("flood").await?;
                 }
                 #[expect(unreachable_code, reason = "it names the type")]
-                Ok::<(), kakehi_channel::Error>(())
+                Ok::<(), kakehi_channel::ChannelError>(())
             }
         },
         Limits::default(),
@@ -636,7 +636,28 @@ async fn a_client_that_reads_nothing_for_the_write_time_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_task_may_send_progress_until_the_final_answer_and_not_behind_it() {
+async fn a_request_may_have_its_own_write_time() {
+    let (mut stream, server) = start(
+        async |request: Request<String>, context: Context| {
+            if request.id == "patient" {
+                context.set_write_time(Duration::from_secs(100));
+            }
+            loop {
+                context.progress("flood").await?;
+            }
+            #[expect(unreachable_code, reason = "it names the type")]
+            Ok::<(), kakehi_channel::ChannelError>(())
+        },
+        Limits::default(),
+    );
+    let begun = Instant::now();
+    ask(&mut stream, &[r#"{"id":"patient","version":0}"#]).await;
+    server.await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_task_may_send_progress_until_the_final_response() {
     let (mut stream, _) = start(
         async |request: Request<String>, context: Context| {
             let other = context.clone();
@@ -672,7 +693,7 @@ async fn another_task_may_send_progress_until_the_final_answer_and_not_behind_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_waits_to_send_progress_is_let_go_when_the_connection_ends() {
+async fn the_end_of_the_connection_releases_a_task_that_waits_to_send_progress() {
     let (hand_over, mut handed) = mpsc::channel(1);
     let (mut stream, connection) = start(
         move |_: Request<String>, context: Context| {
@@ -692,7 +713,7 @@ async fn a_task_that_waits_to_send_progress_is_let_go_when_the_connection_ends()
     ask(&mut stream, &[ASK]).await;
     let flood = handed.recv().await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!flood.is_finished(), "nobody reads: it waits");
+    assert!(!flood.is_finished(), "the client does not read, so the flood waits");
     connection.abort();
     tokio::time::timeout(Duration::from_secs(1), flood).await.expect("it ends").unwrap();
 }
@@ -717,13 +738,13 @@ async fn a_client_that_reads_slowly_is_answered_in_full_after_it_half_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_outlives_a_client_that_does_not_read_goes_on_in_peace() {
+async fn a_detached_handler_continues_after_its_client_stopped_reading() {
     let (done, mut is_done) = mpsc::channel(1);
     let (mut stream, _) = start(
         move |_: Request<String>, context: Context| {
             let done = done.clone();
             async move {
-                context.outlive_client();
+                context.detach_from_client();
                 context.progress("x".repeat(10_000)).await.unwrap();
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 done.send(()).await.unwrap();

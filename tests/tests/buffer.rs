@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use kakehi_channel::{Buffer, Full};
+use kakehi_channel::low_level::{Buffer, Full};
 use kakehi_tests::wire::for_all;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -41,7 +41,7 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// What a buffer must look like from outside.
+/// The expected state of a buffer.
 struct Model {
     data: Vec<u8>,
     capacity: usize,
@@ -212,7 +212,7 @@ fn memory_is_taken_when_needed_and_given_back_when_all_was_consumed() {
     buffer.shrink();
     assert_eq!((buffer.data(), buffer.capacity()), (&b"x"[..], 1024), "not while it holds data");
     buffer.consume(1);
-    assert_eq!(buffer.capacity(), 1024, "not before it is told to");
+    assert_eq!(buffer.capacity(), 1024, "only `shrink` releases memory");
     buffer.shrink();
     assert_eq!(buffer.capacity(), 16);
 }

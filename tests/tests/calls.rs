@@ -18,7 +18,7 @@ use kakehi_tests::programs::{binary, has_tool, wait_for};
 fn a_call_takes_a_read_and_a_write_a_side() {
     for side in each("one", 500, 2_500) {
         assert!(side.others <= 2.05, "{side:?}");
-        // The system also tells when the other side has read, which nobody asked for.
+        // The system also reports when the other side has read, which is not waited for.
         assert!(side.waits <= 2.05, "{side:?}");
     }
 }
@@ -69,7 +69,7 @@ fn traced(trace: &Path, arguments: &[&str]) -> Child {
     command.stdin(Stdio::null()).spawn().unwrap()
 }
 
-/// What strace's table tells: `% time, seconds, usecs/call, calls, [errors], syscall`.
+/// Reads strace's table: `% time, seconds, usecs/call, calls, [errors], syscall`.
 fn counted(trace: &Path) -> Calls {
     let text = fs::read_to_string(trace).unwrap();
     let mut calls = Calls { waits: 0.0, others: 0.0 };

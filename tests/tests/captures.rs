@@ -1,4 +1,4 @@
-//! What a real Sōzu and its clients said to each other passes byte for byte, and is understood.
+//! Captured messages of a real Sōzu and its clients are decoded, and encoded byte for byte.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,10 @@
 
 use std::{fmt::Debug, task::Poll};
 
-use kakehi_channel::{Buffer, Channel, Format, Limits, Sozu, encode_frame};
+use kakehi_channel::{
+    BufferLimits, Channel, Format, Sozu,
+    low_level::{Buffer, encode_frame},
+};
 use kakehi_tests::wire::{Raw, Script, poll_once};
 use prost::{Enumeration, Message};
 use serde::Deserialize;
@@ -69,7 +72,7 @@ struct Response {
     status: i32,
     #[prost(string, required, tag = "2")]
     message: String,
-    /// Left as it is: what it holds is not the wire's concern.
+    /// Not decoded.
     #[prost(bytes = "vec", optional, tag = "3")]
     content: Option<Vec<u8>>,
 }
@@ -85,7 +88,7 @@ enum Status {
 fn received<M: Message + Default>(wire: &[u8], chunk: usize) -> Vec<M> {
     let stream = Script::cut(wire, &vec![(chunk, true)]);
     let mut channel =
-        Channel::<M, M, Sozu, _>::with_limits(stream, Limits::CLIENT, Limits::DEFAULT);
+        Channel::<M, M, Sozu, _>::with_limits(stream, BufferLimits::CLIENT, BufferLimits::DEFAULT);
     let mut messages = vec![];
     loop {
         match poll_once(channel.next()) {
@@ -96,7 +99,7 @@ fn received<M: Message + Default>(wire: &[u8], chunk: usize) -> Vec<M> {
     }
 }
 
-/// What goes on the wire when `messages` are sent.
+/// The bytes of `messages` with their framing.
 fn sent<M: Message>(messages: Vec<M>) -> Vec<u8> {
     let mut channel = Channel::<M, (), Sozu, _>::new(Script::default());
     for message in messages {
@@ -146,7 +149,7 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
     value
 }
 
-/// What a string literal of protobuf's text format stands for.
+/// The value of a string literal in protobuf's text format.
 fn unquoted(literal: &str) -> String {
     let mut rest = literal.strip_prefix('"').unwrap().strip_suffix('"').unwrap().as_bytes();
     let mut bytes = vec![];
@@ -174,7 +177,7 @@ fn unquoted(literal: &str) -> String {
 }
 
 #[test]
-fn escapes_of_the_text_format_are_understood_here() {
+fn escapes_of_the_text_format_are_decoded() {
     assert_eq!(unquoted(r#""a\n\"b\"\t\\ \342\200\246\'""#), "a\n\"b\"\t\\ …'");
 }
 

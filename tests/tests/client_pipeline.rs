@@ -1,4 +1,4 @@
-//! Many requests on one connection: what goes out, in how many writes, and what becomes of each.
+//! Many requests on one connection: the bytes, the number of writes, and each outcome.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
@@ -15,7 +15,7 @@ use std::{
 
 use futures::StreamExt;
 use kakehi_channel::Json;
-use kakehi_client::{Channel, Connection, Limits, Outcome, Request, Response};
+use kakehi_client::{BufferLimits, Channel, Connection, Outcome, Request, Response};
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
@@ -25,6 +25,8 @@ use tokio::{
 type Theirs = Channel<Response, Request, Json, DuplexStream>;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How long the client waits for the server's answer to the deadline.
+const GRACE: Duration = Duration::from_millis(100);
 
 fn connected(
     size: usize,
@@ -99,7 +101,10 @@ async fn outcomes_come_in_order_and_each_is_one_s_own() {
         match outcome {
             Ok(response) => assert_eq!(response.content, Some(json!(number))),
             Err(error) => {
-                assert!(number % 7 == 0 && error.is_failed(), "{number}: {error:?}");
+                assert!(
+                    number % 7 == 0 && error.outcome() == Outcome::Failed,
+                    "{number}: {error:?}"
+                );
                 assert_eq!(error.response().unwrap().message, "no");
             }
         }
@@ -169,7 +174,7 @@ async fn after_a_disconnect_each_that_is_left_is_told_what_became_of_it() {
     assert!(rest.iter().all(|error| error.is_disconnected()));
     let unknown = rest.iter().take_while(|error| error.outcome() == Outcome::Unknown).count();
     assert!((1..9).contains(&unknown), "{unknown} had left when the pipe was full");
-    assert!(rest[unknown..].iter().all(|error| error.is_not_sent()), "{rest:?}");
+    assert!(rest[unknown..].iter().all(|error| error.outcome() == Outcome::NotSent), "{rest:?}");
     assert!(!connection.is_open());
 }
 
@@ -196,24 +201,25 @@ async fn progress_restarts_the_timeout_and_the_deadline_is_for_all() {
     let start = Instant::now();
     let outcomes = connection.pipeline(0..5).timeout(patience).deadline(SECOND * 5);
     let outcomes: Vec<_> = outcomes.collect().await;
-    assert_eq!(start.elapsed(), SECOND * 5);
+    assert_eq!(start.elapsed(), SECOND * 5 + GRACE);
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
     assert!(outcomes[2].as_ref().unwrap_err().is_deadline());
-    assert!(outcomes[4].as_ref().unwrap_err().is_unknown());
+    assert!(outcomes[4].as_ref().unwrap_err().outcome() == Outcome::Unknown);
 }
 
 #[tokio::test]
 async fn one_that_cannot_be_encoded_spares_the_others() {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     tokio::spawn(answer_all(Channel::new(theirs)));
-    let tight = Limits { initial: 128, max: 128 };
-    let channel = Channel::<Request, Response, Json, _>::with_limits(ours, Limits::CLIENT, tight);
+    let tight = BufferLimits { initial: 128, max: 128 };
+    let channel =
+        Channel::<Request, Response, Json, _>::with_limits(ours, BufferLimits::CLIENT, tight);
     let mut connection = Connection::new(channel);
     let commands = ["one".to_owned(), "x".repeat(200), "three".to_owned()];
     let outcomes: Vec<_> = connection.pipeline(commands).collect().await;
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
     let error = outcomes[1].as_ref().unwrap_err();
-    assert!(error.is_not_sent() && error.is_too_large(), "{error:?}");
+    assert!(error.outcome() == Outcome::NotSent && error.is_too_large(), "{error:?}");
     assert!(connection.is_open());
 }
 
@@ -233,7 +239,7 @@ async fn an_answer_out_of_order_breaks_the_pipeline() {
     });
     let outcomes: Vec<_> = connection.pipeline(0..2).collect().await;
     assert!(outcomes[0].as_ref().unwrap_err().is_unexpected());
-    assert!(outcomes[1].as_ref().unwrap_err().is_unknown());
+    assert!(outcomes[1].as_ref().unwrap_err().outcome() == Outcome::Unknown);
     assert!(!connection.is_open());
 }
 
@@ -249,7 +255,7 @@ async fn a_pipeline_of_none_or_on_a_closed_connection_does_nothing() {
         assert_eq!(outcomes.len(), 3);
         for outcome in outcomes {
             let error = outcome.unwrap_err();
-            assert!(error.is_not_sent() && error.is_disconnected(), "{error:?}");
+            assert!(error.outcome() == Outcome::NotSent && error.is_disconnected(), "{error:?}");
         }
     }
     assert_eq!(writes.load(SeqCst), 0);

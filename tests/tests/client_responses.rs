@@ -7,7 +7,8 @@ use std::{error::Error as StdError, future::IntoFuture, time::Duration};
 use futures::{FutureExt, StreamExt, stream::FusedStream};
 use kakehi_channel::Json;
 use kakehi_client::{
-    Call, Channel, Connection, Outcome, Refusal, Reply, Request, Response, Status,
+    Channel, Connection, Outcome, Refusal, Request, RequestMessage, Response, ResponseMessage,
+    Status,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -20,6 +21,8 @@ type Pipe = Connection<Request, Response, Json, DuplexStream>;
 const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(2);
 const ALMOST: Duration = Duration::from_millis(1_999);
+/// How long the client waits for the server's answer to the deadline.
+const GRACE: Duration = Duration::from_millis(100);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn connected() -> (Pipe, DuplexStream) {
@@ -48,7 +51,7 @@ fn play(mut theirs: DuplexStream, frames: Vec<(Duration, Vec<u8>)>) {
     });
 }
 
-/// What came of `waiting`, and how long it took.
+/// The result of `waiting`, and how long it took.
 async fn timed<T>(waiting: impl IntoFuture<Output = T>) -> (T, Duration) {
     let start = Instant::now();
     (waiting.await, start.elapsed())
@@ -85,13 +88,16 @@ async fn silence_is_a_timeout_of_unknown_outcome() {
     let (mut connection, _theirs) = connected();
     let (answer, elapsed) = timed(connection.request("x").timeout(TIMEOUT)).await;
     let error = answer.unwrap_err();
-    assert!(error.is_timeout() && error.is_unknown() && !error.is_deadline(), "{error:?}");
+    assert!(
+        error.is_timeout() && error.outcome() == Outcome::Unknown && !error.is_deadline(),
+        "{error:?}"
+    );
     assert!(!error.is_disconnected() && error.response().is_none());
     assert_eq!(error.to_string(), "timed out after 2s waiting for a response");
     assert_eq!(elapsed, TIMEOUT);
     assert!(!connection.is_open(), "its late answer must not be another's");
     let error = connection.request("y").await.unwrap_err();
-    assert!(error.is_not_sent() && error.is_disconnected(), "{error:?}");
+    assert!(error.outcome() == Outcome::NotSent && error.is_disconnected(), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,8 +155,11 @@ async fn an_end_before_the_final_response_is_an_error_of_unknown_outcome() {
         drop(theirs);
         assert_eq!(responses.next().await.unwrap().unwrap().message, "1");
         let error = responses.next().await.unwrap().unwrap_err();
-        assert!(error.is_disconnected() && error.is_unknown() && !error.is_timeout(), "{error:?}");
-        assert!(error.source().is_some_and(<dyn StdError>::is::<kakehi_channel::Error>));
+        assert!(
+            error.is_disconnected() && error.outcome() == Outcome::Unknown && !error.is_timeout(),
+            "{error:?}"
+        );
+        assert!(error.source().is_some_and(<dyn StdError>::is::<kakehi_channel::ChannelError>));
         assert!(responses.next().await.is_none(), "the stream is over");
         drop(responses);
         assert!(!connection.is_open());
@@ -163,7 +172,7 @@ async fn a_response_with_another_id_is_an_error_that_names_both_and_the_end() {
     play(theirs, vec![(SECOND, [frame_of("b", "OK", "not yours"), frame("OK", "done")].concat())]);
     let mut responses = connection.request("x").id("a").send().await.unwrap();
     let error = responses.next().await.unwrap().unwrap_err();
-    assert!(error.is_unexpected() && error.is_unknown(), "{error:?}");
+    assert!(error.is_unexpected() && error.outcome() == Outcome::Unknown, "{error:?}");
     assert_eq!(error.to_string(), "a response to the request \"b\" came instead of \"a\"");
     assert_eq!(error.response().unwrap().message, "not yours");
     assert!(responses.next().await.is_none());
@@ -177,7 +186,7 @@ async fn a_second_final_response_is_never_the_next_answer() {
     let (mut connection, theirs) = connected();
     play(theirs, vec![(SECOND, [frame("OK", "done"), frame("OK", "again")].concat())]);
     assert_eq!(connection.request("x").id("a").await.unwrap().message, "done");
-    assert!(connection.request("y").id("a").await.unwrap_err().is_not_sent());
+    assert!(connection.request("y").id("a").await.unwrap_err().outcome() == Outcome::NotSent);
 
     // Come later.
     let (mut connection, theirs) = connected();
@@ -185,8 +194,8 @@ async fn a_second_final_response_is_never_the_next_answer() {
     assert_eq!(connection.request("x").id("a").await.unwrap().message, "done");
     sleep(SECOND * 2).await;
     let error = connection.request("y").id("a").await.unwrap_err();
-    assert!(error.is_unexpected() && error.is_not_sent(), "{error:?}");
-    assert_eq!(error.to_string(), "a response was waiting that no request had asked for");
+    assert!(error.is_unexpected() && error.outcome() == Outcome::NotSent, "{error:?}");
+    assert_eq!(error.to_string(), "a response arrived before a request was sent");
 
     // Half of one.
     let (mut connection, theirs) = connected();
@@ -257,8 +266,11 @@ async fn the_deadline_cuts_across_steady_processing() {
             Err(error) => break error,
         }
     };
-    assert_eq!((seen, start.elapsed()), (3, SECOND * 7 / 2));
-    assert!(error.is_deadline() && error.is_timeout() && error.is_unknown(), "{error:?}");
+    assert_eq!((seen, start.elapsed()), (3, SECOND * 7 / 2 + GRACE));
+    assert!(
+        error.is_deadline() && error.is_timeout() && error.outcome() == Outcome::Unknown,
+        "{error:?}"
+    );
     assert_eq!(error.to_string(), "the deadline of 3.5s passed waiting for a response");
     assert!(responses.next().await.is_none(), "the deadline is the end");
     drop(responses);
@@ -286,7 +298,7 @@ async fn the_deadline_also_ends_next_within() {
     let mut responses = connection.request("x").deadline(SECOND).send().await.unwrap();
     let (item, elapsed) = timed(responses.next_within(DAY)).await;
     assert!(item.unwrap_err().is_deadline());
-    assert_eq!(elapsed, SECOND);
+    assert_eq!(elapsed, SECOND + GRACE);
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,7 +316,9 @@ async fn both_clocks_are_told_to_the_server() {
     answer.unwrap();
 
     let sent = r#"{"id":"a","version":0,"worker_id":3,"timeout_ms":2,"command":"x"}"#;
-    let request = connection.request("x").id("a").worker_id(3);
+    let mut message = Request::with_command("a", "x".into());
+    message.worker_id = Some(3);
+    let request = connection.message(message);
     let request = request.timeout(Duration::from_micros(1001)).deadline(None);
     let (_, ()) = tokio::join!(request.into_future(), ask(sent));
 }
@@ -314,7 +328,8 @@ async fn ids_differ_and_may_be_left_out_of_a_whole_request() {
     let (mut connection, mut theirs) = connected();
     let mut ids = vec![];
     for _ in 0..3 {
-        let mut responses = connection.call(Request::new("")).timeout(None).send().await.unwrap();
+        let mut responses =
+            connection.message(Request::new("")).timeout(None).send().await.unwrap();
         let id = responses.id().unwrap().to_owned();
         let sent = read_frame(&mut theirs).await;
         assert_eq!(sent, format!(r#"{{"id":"{id}","version":0}}"#));
@@ -338,7 +353,11 @@ async fn an_error_is_an_item_of_the_stream_and_an_err_for_who_awaits() {
 
     let error = connection.request("y").id("a").await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Failed);
-    assert!(error.is_failed() && !error.is_refused() && !error.is_timeout());
+    assert!(
+        error.outcome() == Outcome::Failed
+            && error.outcome() != Outcome::Refused
+            && !error.is_timeout()
+    );
     assert_eq!(error.to_string(), "the server answered ERROR: nor now");
     assert_eq!(error.into_response().unwrap(), Response::error("a", "nor now"));
     assert!(connection.is_open());
@@ -355,7 +374,11 @@ async fn a_refusal_is_told_from_a_failure() {
         sleep(DAY).await;
     });
     let error = connection.request("x").await.unwrap_err();
-    assert!(error.is_refused() && !error.is_failed() && !error.is_not_sent());
+    assert!(
+        error.outcome() == Outcome::Refused
+            && error.outcome() != Outcome::Failed
+            && error.outcome() != Outcome::NotSent
+    );
     assert_eq!(error.refusal(), Some(Refusal::Busy));
     assert_eq!(error.to_string(), "the server refused: full");
     assert!(!connection.is_open(), "a server that refuses closes");
@@ -370,7 +393,7 @@ async fn only_an_error_may_come_without_the_id() {
     let (mut connection, theirs) = connected();
     play(theirs, vec![(SECOND, frame_of("b", "ERROR", "another's"))]);
     let error = connection.request("x").id("a").await.unwrap_err();
-    assert!(error.is_unexpected() && error.is_unknown(), "{error:?}");
+    assert!(error.is_unexpected() && error.outcome() == Outcome::Unknown, "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,7 +401,10 @@ async fn a_request_shows_where_it_stands_and_whose_it_is() {
     let (mut connection, theirs) = connected();
     play(theirs, vec![(SECOND, frame("PROCESSING", "half")), (SECOND, frame("OK", "done"))]);
     let answer = connection.request("x").id("a").into_future();
-    assert!(format!("{answer:?}").starts_with("Answer(Exchange { phase: \"start\""), "{answer:?}");
+    assert!(
+        format!("{answer:?}").starts_with("FinalResponse(Call { phase: \"start\""),
+        "{answer:?}"
+    );
     drop(answer);
 
     let (mut connection, theirs) = connected();
@@ -386,7 +412,7 @@ async fn a_request_shows_where_it_stands_and_whose_it_is() {
     let mut responses = connection.request("x").id("a").send().await.unwrap();
     assert_eq!(responses.id(), Some("a"));
     let shown = format!("{responses:?}");
-    assert!(shown.starts_with("Responses(Exchange { phase: \"reading\""), "{shown}");
+    assert!(shown.starts_with("Responses(Call { phase: \"reading\""), "{shown}");
     responses.next().await.unwrap().unwrap();
     assert!(!responses.is_terminated());
     responses.next().await.unwrap().unwrap();
@@ -402,7 +428,7 @@ async fn a_malformed_response_is_an_item_and_its_connection_is_not_used_again() 
     play(theirs, vec![(SECOND, frames)]);
     let mut responses = connection.request("x").id("a").send().await.unwrap();
     let error = responses.next().await.unwrap().unwrap_err();
-    assert!(error.is_malformed() && error.is_unknown(), "{error:?}");
+    assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{error:?}");
     let error = responses.next().await.unwrap().unwrap_err();
     assert!(error.to_string().contains("version 7"), "{error}");
     assert_eq!(responses.next().await.unwrap().unwrap().message, "done");
@@ -416,12 +442,12 @@ async fn what_cannot_be_encoded_is_not_sent_and_harms_nothing() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
     let channel = Channel::<Request, Response, Json, _>::with_limits(
         ours,
-        kakehi_client::Limits::CLIENT,
-        kakehi_client::Limits { initial: 100, max: 100 },
+        kakehi_client::BufferLimits::CLIENT,
+        kakehi_client::BufferLimits { initial: 100, max: 100 },
     );
     let mut connection = Connection::new(channel);
     let error = connection.request("x".repeat(100)).await.unwrap_err();
-    assert!(error.is_not_sent() && error.is_too_large(), "{error:?}");
+    assert!(error.outcome() == Outcome::NotSent && error.is_too_large(), "{error:?}");
     let (answer, ()) = tokio::join!(connection.request("x").id("a").into_future(), async {
         read_frame(&mut theirs).await;
         theirs.write_all(&frame("OK", "done")).await.unwrap();
@@ -471,7 +497,7 @@ async fn without_a_pool_even_an_idempotent_request_that_was_lost_stays_unknown()
         drop(theirs);
     });
     let error = answer.unwrap_err();
-    assert!(error.is_unknown() && error.is_disconnected(), "{error:?}");
+    assert!(error.outcome() == Outcome::Unknown && error.is_disconnected(), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -480,7 +506,7 @@ async fn a_request_that_may_be_sent_again_takes_no_answer_to_another() {
     play(theirs, vec![(SECOND, frame_of("b", "OK", "not mine"))]);
     let request = connection.request("x").id("a").idempotent();
     let error = request.await.unwrap_err();
-    assert!(error.is_unexpected() && error.is_unknown(), "{error:?}");
+    assert!(error.is_unexpected() && error.outcome() == Outcome::Unknown, "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -494,7 +520,7 @@ async fn the_clock_of_the_first_response_covers_the_writing() {
     });
     let request = connection.request("x".repeat(1000)).timeout(TIMEOUT);
     let (answer, elapsed) = timed(request).await;
-    assert!(answer.unwrap_err().is_unknown());
+    assert!(answer.unwrap_err().outcome() == Outcome::Unknown);
     assert_eq!(elapsed, TIMEOUT, "not another {TIMEOUT:?} after it was written");
     reading.abort();
 }
@@ -515,7 +541,7 @@ async fn what_the_caller_does_before_it_waits_does_not_count() {
     let mut responses = responses.unwrap();
     let (item, elapsed) = timed(responses.next()).await;
     assert!(item.unwrap().unwrap_err().is_timeout());
-    assert_eq!(elapsed, SECOND * 3 / 2, "what the writing has left of it");
+    assert_eq!(elapsed, SECOND * 3 / 2, "the rest of the timeout, which started with the writing");
     reading.abort();
 }
 
@@ -523,11 +549,11 @@ async fn what_the_caller_does_before_it_waits_does_not_count() {
 async fn a_wire_without_ids_is_followed_by_the_same_loop() {
     #[derive(Serialize)]
     struct Question(u32);
-    impl Call for Question {}
+    impl RequestMessage for Question {}
 
     #[derive(Debug, Deserialize)]
     struct Answer(i32);
-    impl Reply for Answer {
+    impl ResponseMessage for Answer {
         fn status(&self) -> Option<Status> {
             match self.0 {
                 0 => Some(Status::Ok),
@@ -543,25 +569,25 @@ async fn a_wire_without_ids_is_followed_by_the_same_loop() {
 
     let (ours, mut theirs) = tokio::io::duplex(64);
     let mut connection = Connection::new(Channel::<Question, Answer, Json, _>::new(ours));
-    let (answer, sent) = tokio::join!(connection.call(Question(7)).into_future(), async {
+    let (answer, sent) = tokio::join!(connection.message(Question(7)).into_future(), async {
         let sent = read_frame(&mut theirs).await;
         theirs.write_all(b"1\x001\x000\0").await.unwrap();
         sent
     });
     assert_eq!((answer.unwrap().0, sent.as_str()), (0, "7"));
 
-    let (answer, ()) = tokio::join!(connection.call(Question(7)).into_future(), async {
+    let (answer, ()) = tokio::join!(connection.message(Question(7)).into_future(), async {
         read_frame(&mut theirs).await;
         theirs.write_all(b"2\0").await.unwrap();
     });
-    assert!(answer.unwrap_err().is_failed());
+    assert!(answer.unwrap_err().outcome() == Outcome::Failed);
 
-    let (answer, ()) = tokio::join!(connection.call(Question(7)).into_future(), async {
+    let (answer, ()) = tokio::join!(connection.message(Question(7)).into_future(), async {
         read_frame(&mut theirs).await;
         theirs.write_all(b"9\0").await.unwrap();
     });
     let error = answer.unwrap_err();
-    assert!(error.is_malformed() && error.is_unknown(), "{error:?}");
+    assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{error:?}");
     assert_eq!(error.response().unwrap().0, 9, "the response is kept");
     assert!(!connection.is_open());
 }
@@ -573,7 +599,7 @@ async fn awaiting_responses_that_were_read_to_their_end_is_an_error() {
     let mut responses = connection.request("x").id("a").send().await.unwrap();
     responses.next().await.unwrap().unwrap();
     let error = responses.await.unwrap_err();
-    assert_eq!(error.to_string(), "the final response was given out before");
+    assert_eq!(error.to_string(), "the final response was returned before");
 }
 
 #[tokio::test(start_paused = true)]
@@ -590,14 +616,14 @@ async fn responses_that_are_dropped_close_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_before_any_request_is_the_answer_to_the_first_that_can_be_sent() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
-    let small = kakehi_client::Limits { initial: 64, max: 200 };
+    let small = kakehi_client::BufferLimits { initial: 64, max: 200 };
     let mut connection: Pipe = Connection::new(Channel::with_limits(ours, small, small));
     theirs
         .write_all(b"{\"id\":\"\",\"version\":0,\"status\":\"ERROR\",\"message\":\"full\",\"refused\":\"busy\"}\0")
         .await
         .unwrap();
     let error = connection.request("x".repeat(300)).await.unwrap_err();
-    assert!(error.is_not_sent() && error.is_too_large(), "{error:?}");
+    assert!(error.outcome() == Outcome::NotSent && error.is_too_large(), "{error:?}");
     let error = connection.request("x").await.unwrap_err();
     assert_eq!(error.refusal(), Some(Refusal::Busy), "{error:?}");
 }

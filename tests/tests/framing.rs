@@ -6,7 +6,8 @@
 use std::{fmt::Debug, task::Poll};
 
 use kakehi_channel::{
-    Buffer, Channel, Decode, Encode, Error, Format, Json, Limits, Sozu, encode_frame,
+    BufferLimits, Channel, ChannelError, Decode, Encode, Format, Json, Sozu,
+    low_level::{Buffer, LowLevel, encode_frame},
 };
 use kakehi_tests::wire::{
     Chunks, Raw, Script, Step, chunks, for_all, poll_once, sozu_frame as frame,
@@ -14,7 +15,7 @@ use kakehi_tests::wire::{
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
 
-/// What a property is tried on: messages, each with whether it is flushed at once; how the stream
+/// The input of a property: messages, each with whether it is flushed at once; how the stream
 /// takes and gives bytes; the initial memory, and by how much the limit is over the longest frame.
 type Case<M> = (Vec<(M, bool)>, Chunks, Chunks, usize, usize);
 
@@ -34,7 +35,7 @@ fn come_out_the_same<F, M>(
 {
     let frames: Vec<_> = messages.iter().map(|(message, _)| frame(message)).collect();
     let max = frames.iter().map(Vec::len).max().unwrap() + spare;
-    let limits = Limits { initial, max };
+    let limits = BufferLimits { initial, max };
 
     let mut sender = Channel::<M, M, F, _>::with_limits(Script::writable(writes), limits, limits);
     for (message, at_once) in &messages {
@@ -111,7 +112,7 @@ fn any_messages_under_any_chunking_come_out_the_same_in_sozu() {
 }
 
 const MAX: usize = 64;
-const LIMITS: Limits = Limits { initial: 16, max: MAX };
+const LIMITS: BufferLimits = BufferLimits { initial: 16, max: MAX };
 
 /// A channel that receives `bytes` and then nothing for a while.
 fn receiving<M, F: Format + Default>(bytes: &[u8], chunk: usize) -> Channel<M, M, F, Script> {
@@ -120,16 +121,16 @@ fn receiving<M, F: Format + Default>(bytes: &[u8], chunk: usize) -> Channel<M, M
 }
 
 /// How a frame is refused, if it is.
-type Refusal = fn(&Error) -> bool;
+type Refusal = fn(&ChannelError) -> bool;
 
 #[test]
 fn a_sozu_length_is_judged_before_anything_is_taken_for_it() {
     const SMALL: usize = 16;
     let mut table: Vec<(u64, Option<Refusal>)> = vec![];
-    table.extend((0..=7).map(|length| (length, Some(Error::is_invalid_length as Refusal))));
+    table.extend((0..=7).map(|length| (length, Some(ChannelError::is_invalid_length as Refusal))));
     table.extend([8, 9, 63, 64].map(|length| (length, None)));
     let over = [65, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 63, u64::MAX];
-    table.extend(over.map(|length| (length, Some(Error::is_too_large as Refusal))));
+    table.extend(over.map(|length| (length, Some(ChannelError::is_too_large as Refusal))));
 
     for (length, refused) in table {
         let header = length.to_le_bytes();
@@ -221,7 +222,7 @@ fn a_json_frame_is_refused_as_soon_as_it_fills_the_limit_without_an_end() {
 #[test]
 fn small_limits_hold_for_each_frame_and_not_for_several_together() {
     for initial in [0, 1, 3, 100] {
-        let limits = Limits { initial, max: 3 };
+        let limits = BufferLimits { initial, max: 3 };
         let stream = Script::new([Step::Bytes(b"10\x0011\x002\x003\x0044\0".to_vec())]);
         let mut channel = Channel::<u8, u8, Json, _>::with_limits(stream, limits, limits);
         for number in [10, 11, 2, 3, 44] {

@@ -1,5 +1,4 @@
-//! What a server does not do without need: it wakes nobody who is awake, and asks for nothing
-//! that it need not know.
+//! A server makes no unnecessary wake-ups, checks and polls.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
@@ -16,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::{Request, TryRead};
+use kakehi_channel::{BusyPoll, Request};
 use kakehi_server::{Context, Limits, Listener, Peer, serve, serve_stream};
 use kakehi_tests::wire::{Script, Step};
 use tokio::{
@@ -54,7 +53,7 @@ fn turns(serving: impl Future<Output = ()>) -> usize {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_woken_for_what_it_sees_anyway() {
+async fn a_running_connection_is_not_woken_by_progress() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
     theirs.write_all(ASK).await.unwrap();
     let go_on = Arc::new(Notify::new());
@@ -66,7 +65,7 @@ async fn a_connection_is_not_woken_for_what_it_sees_anyway() {
             told.notified().await;
             context.progress("two").await?;
             context.progress("three").await?;
-            pending::<Result<(), kakehi_channel::Error>>().await
+            pending::<Result<(), kakehi_channel::ChannelError>>().await
         }
     };
     let mut serving = pin!(serve_stream(ours, Peer::own(), handler, Limits::default()));
@@ -82,26 +81,26 @@ async fn a_connection_is_not_woken_for_what_it_sees_anyway() {
 }
 
 #[tokio::test]
-async fn a_handler_that_only_waited_for_room_goes_on_a_while_in_the_same_turn() {
+async fn a_handler_that_waited_for_room_is_polled_again_in_the_same_turn() {
     let (ours, mut theirs) = tokio::io::duplex(8 << 20);
     theirs.write_all(ASK).await.unwrap();
     let handler = async |_: Request, context: Context| {
         for _ in 0..50_000 {
             context.progress("x".repeat(50)).await?;
         }
-        Ok::<_, kakehi_channel::Error>("done")
+        Ok::<_, kakehi_channel::ChannelError>("done")
     };
     let turns = turns(serve_stream(ours, Peer::own(), handler, Limits::default()));
     assert!(turns < 20, "{turns} turns for 50,000 messages");
 }
 
 #[tokio::test]
-async fn a_handler_whose_messages_are_taken_at_once_gives_others_their_turn() {
+async fn a_handler_whose_progress_is_written_at_once_does_not_starve_others() {
     let handler = async |_: Request, context: Context| {
         for _ in 0..10_000 {
             context.progress("x".repeat(50)).await?;
         }
-        pending::<Result<(), kakehi_channel::Error>>().await
+        pending::<Result<(), kakehi_channel::ChannelError>>().await
     };
     // It takes all that is written, and never has its task put off.
     let stream = Script::new([Step::Bytes(ASK.to_vec())]);
@@ -111,7 +110,7 @@ async fn a_handler_whose_messages_are_taken_at_once_gives_others_their_turn() {
     assert!((30..200).contains(&turns), "{turns} turns for 10,000 messages");
 }
 
-/// One stream, of which is counted how often it was asked whether its peer has left.
+/// One stream that counts the checks for a disconnect.
 struct One(Mutex<Option<DuplexStream>>);
 
 thread_local! {
@@ -123,10 +122,12 @@ thread_local! {
 impl Listener for One {
     type Stream = DuplexStream;
 
-    const TRY_READ: Option<TryRead<DuplexStream>> = Some(|_, _| {
-        POLLS.set(POLLS.get() + 1);
-        Err(io::ErrorKind::WouldBlock.into())
-    });
+    fn busy_poll(stream: DuplexStream, time: Duration) -> BusyPoll<DuplexStream> {
+        BusyPoll::with_read(stream, time, |_, _| {
+            POLLS.set(POLLS.get() + 1);
+            Err(io::ErrorKind::WouldBlock.into())
+        })
+    }
 
     async fn accept(&self) -> io::Result<DuplexStream> {
         let stream = self.0.lock().await.take();
@@ -147,14 +148,14 @@ impl Listener for One {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whether_a_client_has_left_is_asked_only_where_its_end_cannot_be_waited_for() {
+async fn a_disconnect_is_checked_only_where_it_cannot_be_waited_for() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
     let handler = async |_: Request, context: Context| {
         for _ in 0..60 {
             context.progress("working").await?;
             sleep(Duration::from_secs(1)).await;
         }
-        Ok::<_, kakehi_channel::Error>("done")
+        Ok::<_, kakehi_channel::ChannelError>("done")
     };
     let listener = One(Mutex::new(Some(ours)));
     let serving = tokio::spawn(serve(listener, handler).into_future());
@@ -169,7 +170,7 @@ async fn whether_a_client_has_left_is_asked_only_where_its_end_cannot_be_waited_
 }
 
 #[tokio::test]
-async fn who_asks_several_things_at_once_is_not_polled_for() {
+async fn a_client_with_pipelined_requests_is_not_polled() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
     let handler = async |_: Request, _: Context| Ok::<_, String>("done");
     let listener = One(Mutex::new(Some(ours)));

@@ -1,4 +1,4 @@
-//! What is fuzzed holds for each seed; and all that belongs to a target is there.
+//! Replays the seeds of the fuzz targets, and checks that each target has all its parts.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
@@ -42,7 +42,7 @@ fn each_target_is_built_and_has_a_bug_to_find() {
 
 #[test]
 fn the_messages_of_the_protocols_page_are_what_it_says() {
-    let page = fs::read_to_string(of_fuzz("../PROTOCOL.md")).unwrap();
+    let page = fs::read_to_string(of_fuzz("../docs/protocol.md")).unwrap();
     let spans = page.split('`').skip(1).step_by(2);
     let examples: Vec<_> = spans.filter(|span| span.starts_with(r#"{"id":"#)).collect();
     assert!(examples.len() >= 2, "{examples:?}");

@@ -1,4 +1,4 @@
-//! That what the channel writes as JSON is, byte by byte, what `serde_json` writes.
+//! The JSON of the channel equals that of `serde_json`, byte by byte.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kakehi_channel::{Buffer, Decode, Encode, Json};
+use kakehi_channel::{Decode, Encode, Json, low_level::Buffer};
 use kakehi_tests::wire::for_all;
 use proptest::{char::range, collection::vec, prelude::*};
 use serde::{Serialize, Serializer};
@@ -210,11 +210,12 @@ fn a_key_of_any_kind_is_written_or_refused_as_by_serde_json() {
     #[track_caller]
     fn alike<K: Serialize>(key: K) {
         let ours = written(&One(&key));
-        if let Ok(theirs) = serde_json::to_string(&One(key)) {
-            return assert_eq!(ours.unwrap(), theirs);
+        match serde_json::to_string(&One(key)) {
+            Ok(theirs) => assert_eq!(ours.unwrap(), theirs),
+            Err(theirs) => {
+                assert_eq!(ours.unwrap_err(), format!("cannot encode the message: {theirs}"));
+            }
         }
-        let error = ours.unwrap_err();
-        assert!(error.contains("key must be a string"), "{error}");
     }
     alike(0.1_f32);
     alike(-1e300);
@@ -232,7 +233,7 @@ fn a_key_of_any_kind_is_written_or_refused_as_by_serde_json() {
     alike(BTreeMap::from([(1, 2)]));
 }
 
-/// What the `RawValue` of `serde_json` is to a serializer.
+/// Serializes as the `RawValue` of `serde_json` does.
 #[derive(Serialize)]
 #[serde(rename = "$serde_json::private::RawValue")]
 struct Raw {
@@ -253,5 +254,5 @@ fn json_that_stands_already_is_written_as_it_is() {
     assert_eq!(written(&[raw]).unwrap(), r#"[{ "as" : "it is" }]"#);
 
     let error = written(&[NoJson { json: 1 }]).unwrap_err();
-    assert!(error.contains("expected JSON as it stands"), "{error}");
+    assert!(error.contains("a raw value is not JSON text"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A server on streams of one's own: a listener that says no more than it must.
+//! A server on in-memory streams, with a minimal listener.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
@@ -48,7 +48,7 @@ fn start(limits: Limits) -> (mpsc::Sender<io::Result<DuplexStream>>, JoinHandle<
     (streams, tokio::spawn(serving.into_future()))
 }
 
-/// A new connection, whose buffers have so many bytes.
+/// Opens a connection with buffers of `size` bytes.
 async fn connect(streams: &mpsc::Sender<io::Result<DuplexStream>>, size: usize) -> Client {
     Channel::new(open(streams, size).await)
 }
@@ -60,7 +60,7 @@ async fn open(streams: &mpsc::Sender<io::Result<DuplexStream>>, size: usize) -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_that_says_no_more_than_it_must_serves_and_refuses() {
+async fn a_minimal_listener_serves_and_refuses() {
     let (streams, accepted) = mpsc::channel(1);
     let handler = async |_: Request<String>, _: Context| {
         sleep(Duration::from_secs(60)).await;
@@ -85,7 +85,7 @@ async fn a_listener_that_says_no_more_than_it_must_serves_and_refuses() {
     let end = timeout(Duration::from_secs(10), narrow.next()).await.unwrap();
     assert!(end.is_none_or(|end| end.is_err()));
 
-    // Nobody tells that it has left rather than half-closed.
+    // The listener cannot distinguish a disconnect from a half-close.
     client.close().await.unwrap();
     let answer = client.next().await.unwrap().unwrap();
     assert_eq!((answer.status, answer.id.as_str()), (Status::Ok, "a"));
@@ -94,7 +94,7 @@ async fn a_listener_that_says_no_more_than_it_must_serves_and_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_that_cannot_accept_is_asked_again_ever_later() {
+async fn a_listener_that_cannot_accept_is_retried_with_growing_pauses() {
     let (streams, serving) = start(Limits::default());
     // With a queue of one, it is asked for one thing while the next is put in.
     let fail = async |kind: io::ErrorKind| {
@@ -105,7 +105,11 @@ async fn a_listener_that_cannot_accept_is_asked_again_ever_later() {
     };
 
     for _ in 0..3 {
-        assert_eq!(fail(io::ErrorKind::ConnectionAborted).await, 0, "one client has left");
+        assert_eq!(
+            fail(io::ErrorKind::ConnectionAborted).await,
+            0,
+            "a client that disconnected causes no pause"
+        );
     }
     let mut clients = vec![];
     for _ in 0..2 {
@@ -132,7 +136,7 @@ async fn a_listener_that_cannot_accept_is_asked_again_ever_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_up_is_held_no_more_while_its_client_reads_why() {
+async fn a_refused_partial_request_is_freed_before_its_client_reads_the_refusal() {
     let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
     let (streams, serving) = start(limits);
     let half = vec![b'x'; 60_000];
@@ -151,7 +155,7 @@ async fn what_is_given_up_is_held_no_more_while_its_client_reads_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_comes_in_pieces_is_counted_once() {
+async fn a_request_that_arrives_in_pieces_is_counted_once() {
     let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
     let (streams, serving) = start(limits);
     for _ in 0..3 {

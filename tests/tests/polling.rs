@@ -1,4 +1,4 @@
-//! Polling before sleeping: when a channel looks for a message past the runtime, and when not.
+//! Polling before sleeping: when a channel reads past the runtime, and when not.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,19 +18,19 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::{Channel, Json};
+use kakehi_channel::{BusyPoll, Channel, Json, low_level::LowLevel};
 use kakehi_tests::{programs::PATIENCE, wire::poll_once};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
     task::yield_now,
 };
 
-/// So long that no machine is too slow to come in time.
+/// Long enough for any machine.
 const LONG: Duration = Duration::from_secs(60);
-/// What is waited for in vain.
+/// Short, for waits that time out.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// A stream with a way past it, which is watched.
+/// A stream that can be read past the runtime. Counts these reads.
 struct Watched {
     stream: DuplexStream,
     past: Arc<Past>,
@@ -40,9 +40,9 @@ struct Watched {
 struct Past {
     looks: AtomicUsize,
     bytes: Mutex<Vec<u8>>,
-    /// Nothing more comes.
+    /// The stream has ended behind the bytes.
     ended: AtomicBool,
-    /// What comes after the bytes is an error.
+    /// Reading behind the bytes fails.
     broken: AtomicBool,
 }
 
@@ -102,10 +102,10 @@ impl AsyncWrite for Watched {
     }
 }
 
-type Words = Channel<String, String, Json, Watched>;
+type Words = Channel<String, String, Json, BusyPoll<Watched>>;
 
-/// Runs a test with a channel that may poll, the other end, and what is past it. One at a time:
-/// a process has only so many that may poll at once. `false`: with one core none ever does.
+/// Runs a test with a channel that may poll, its peer, and the bytes past the runtime. Only one test
+/// runs at a time, because the number of streams that poll at once is limited.
 fn alone(patience: Duration, test: impl AsyncFnOnce(Words, DuplexStream, Arc<Past>)) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +114,9 @@ fn alone(patience: Duration, test: impl AsyncFnOnce(Words, DuplexStream, Arc<Pas
         let (ours, theirs) = tokio::io::duplex(1024);
         let past = Arc::new(Past::default());
         let watched = Watched { stream: ours, past: Arc::clone(&past) };
-        test(Channel::new(watched).busy_poll_by(patience, try_read), theirs, past).await;
+        let channel = Channel::<_, _, Json, _>::new(watched)
+            .busy_poll(|watched| BusyPoll::with_read(watched, patience, try_read));
+        test(channel, theirs, past).await;
     });
 }
 
@@ -122,9 +124,9 @@ fn may_poll() -> bool {
     thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }
 
-/// Lets it learn that messages come soon. Says whether it polled for that one.
+/// Receives one message soon, so that polling pays. Returns whether the channel polled for it.
 async fn learn(channel: &mut Words, theirs: &mut DuplexStream) -> bool {
-    let polls = channel.expect_soon();
+    let polls = channel.stream_mut().expect_soon();
     theirs.write_all(b"\"soon\"\0").await.unwrap();
     assert_eq!(channel.next().await.unwrap().unwrap(), "soon");
     polls
@@ -133,7 +135,7 @@ async fn learn(channel: &mut Words, theirs: &mut DuplexStream) -> bool {
 #[test]
 fn nothing_is_polled_for_before_a_message_has_come_soon() {
     alone(LONG, async |mut channel, mut theirs, past| {
-        assert!(!channel.expect_soon());
+        assert!(!channel.stream_mut().expect_soon());
         assert!(poll_once(channel.next()).is_pending());
         learn(&mut channel, &mut theirs).await;
         assert_eq!(past.looks(), 0);
@@ -145,7 +147,7 @@ fn what_comes_soon_is_read_past_the_runtime() {
     alone(LONG, async |mut channel, mut theirs, past| {
         learn(&mut channel, &mut theirs).await;
         for word in ["x".to_owned(), "y".repeat(50_000)] {
-            assert_eq!(channel.expect_soon(), may_poll());
+            assert_eq!(channel.stream_mut().expect_soon(), may_poll());
             past.put(format!("{word:?}\0").as_bytes());
             if !may_poll() {
                 return assert!(poll_once(channel.next()).is_pending());
@@ -176,7 +178,7 @@ fn a_channel_that_polled_in_vain_sleeps_through_the_next_wait() {
         if !may_poll() {
             return;
         }
-        channel.expect_soon();
+        channel.stream_mut().expect_soon();
         tokio::join!(async { assert_eq!(channel.next().await.unwrap().unwrap(), "late") }, async {
             tokio::time::sleep(2 * SHORT).await;
             theirs.write_all(b"\"late\"\0").await.unwrap();
@@ -185,7 +187,7 @@ fn a_channel_that_polled_in_vain_sleeps_through_the_next_wait() {
         assert!(looks > 0, "it polled first");
         assert!(!learn(&mut channel, &mut theirs).await);
         assert_eq!(past.looks(), looks, "then it sleeps once");
-        assert!(channel.expect_soon());
+        assert!(channel.stream_mut().expect_soon());
         past.put(b"\"soon\"\0");
         assert_eq!(channel.next().await.unwrap().unwrap(), "soon");
         assert!(past.looks() > looks, "and polls again");
@@ -197,7 +199,7 @@ fn other_tasks_have_their_turn_while_a_channel_polls() {
     const ONE_TURN: usize = 10_000;
     alone(SHORT, async |mut channel, mut theirs, past| {
         learn(&mut channel, &mut theirs).await;
-        channel.expect_soon();
+        channel.stream_mut().expect_soon();
         let looks_before_theirs = tokio::join!(channel.next(), async {
             yield_now().await;
             let looks = past.looks();
@@ -213,7 +215,7 @@ fn other_tasks_have_their_turn_while_a_channel_polls() {
 fn the_end_is_told_by_the_stream() {
     alone(LONG, async |mut channel, mut theirs, past| {
         learn(&mut channel, &mut theirs).await;
-        channel.expect_soon();
+        channel.stream_mut().expect_soon();
         past.put(b"\"last\"\0");
         drop(theirs);
         if may_poll() {
@@ -227,7 +229,7 @@ fn the_end_is_told_by_the_stream() {
 fn an_end_that_is_seen_past_the_stream_is_not_looked_for_again() {
     alone(SHORT, async |mut channel, mut theirs, past| {
         learn(&mut channel, &mut theirs).await;
-        channel.expect_soon();
+        channel.stream_mut().expect_soon();
         past.ended.store(true, Ordering::Relaxed);
         drop(theirs);
         assert!(channel.next().await.is_none());
@@ -242,8 +244,8 @@ fn what_came_before_an_error_is_read() {
         if !may_poll() {
             return;
         }
-        channel.expect_soon();
-        // As much as is looked for at first, so that it looks once more.
+        channel.stream_mut().expect_soon();
+        // As large as the first read, so that a second one follows.
         let word = "x".repeat(1024 - 3);
         past.put(format!("{word:?}\0").as_bytes());
         past.broken.store(true, Ordering::Relaxed);
@@ -258,7 +260,7 @@ fn what_came_before_an_error_is_read() {
 fn where_others_have_work_a_channel_stops_polling() {
     alone(LONG, async |mut channel, mut theirs, past| {
         learn(&mut channel, &mut theirs).await;
-        channel.expect_soon();
+        channel.stream_mut().expect_soon();
         let (word, ()) = tokio::join!(channel.next(), async {
             yield_now().await;
             thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! What a stranger does with PROTOCOL.md: its clients, and the tools that everybody has.
+//! The clients of docs/protocol.md, in Python and with common tools.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,9 +16,9 @@ use std::{
 use kakehi_tests::programs::{Server, has_tool};
 use serde_json::Value;
 
-/// The code block of PROTOCOL.md that follows a marker.
+/// The code block of docs/protocol.md that follows a marker.
 fn example(marker: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../PROTOCOL.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, rest) = page.split_once(&format!("<!-- {marker} -->\n")).unwrap();
     let block = rest.split("```").nth(1).unwrap();
@@ -31,7 +31,7 @@ fn python(server: &Server, command: &str) -> Output {
 }
 
 fn shell(server: &Server, code: &str) -> Vec<Value> {
-    let output = Command::new("sh")
+    let output = Command::new("/bin/sh")
         .args(["-c", code])
         .env("SOCKET", server.socket())
         .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! What RELIABILITY.md says of tests must be so: they are there, and do what is told of them.
+//! The tests and faults that docs/reliability.md names exist.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
@@ -11,10 +11,10 @@ fn root() -> &'static Path {
 }
 
 fn page() -> String {
-    fs::read_to_string(root().join("RELIABILITY.md")).unwrap()
+    fs::read_to_string(root().join("docs/reliability.md")).unwrap()
 }
 
-/// What stands between backquotes and looks like `file.rs::name`.
+/// The names of the form `file.rs::name` between backquotes.
 fn named(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once(".rs::"))
 }
@@ -40,7 +40,7 @@ fn has_test(file: &str, name: &str) -> bool {
 }
 
 #[test]
-fn each_test_that_is_named_is_there() {
+fn each_named_test_exists() {
     let page = page();
     let missing: Vec<_> = named(&page).filter(|(file, name)| !has_test(file, name)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
@@ -62,7 +62,7 @@ fn each_promise_has_a_test() {
 }
 
 #[test]
-fn the_faults_that_are_told_are_those_that_are_caused() {
+fn the_listed_faults_are_those_that_are_caused() {
     if !has_tool("python3") {
         return;
     }

@@ -17,7 +17,9 @@ use std::{
 };
 
 use kakehi_channel::{Channel, Refusal, Request, Response, Status};
-use kakehi_server::{Access, Context, Handle, Limits, Peer, Serve, Socket, serve};
+use kakehi_server::{
+    Access, Context, Handle, Handler, Identity, Limits, Peer, Serve, Socket, serve,
+};
 use tempfile::TempDir;
 use tokio::{net::UnixStream, sync::Notify, task::JoinHandle, time::timeout};
 
@@ -25,7 +27,7 @@ type Client = Channel<Request<String>, Response>;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the handlers of a test server have seen.
+/// The counters of a test server's handlers.
 #[derive(Debug, Default)]
 struct Seen {
     started: AtomicUsize,
@@ -62,33 +64,41 @@ fn dropped(seen: &Seen) -> usize {
     seen.dropped.load(Ordering::SeqCst)
 }
 
-async fn handle(
-    seen: Arc<Seen>,
-    request: Request<String>,
-    context: Context,
-) -> Result<String, kakehi_channel::Error> {
-    seen.count(&seen.started);
-    let _running = Running(Arc::clone(&seen));
-    match request.command.as_deref() {
-        Some("hang") => pending::<()>().await,
-        Some("hang after a word") => {
-            context.progress("begun").await?;
-            pending::<()>().await;
+struct Handling(Arc<Seen>);
+
+impl Handler<String> for Handling {
+    type Answer = &'static str;
+    type Error = kakehi_channel::ChannelError;
+
+    async fn handle(
+        &self,
+        request: Request<String>,
+        context: Context,
+    ) -> Result<&'static str, kakehi_channel::ChannelError> {
+        let Self(seen) = self;
+        seen.count(&seen.started);
+        let _running = Running(Arc::clone(seen));
+        match request.command.as_deref() {
+            Some("hang") => pending::<()>().await,
+            Some("hang after a word") => {
+                context.progress("begun").await?;
+                pending::<()>().await;
+            }
+            Some("flood") => loop {
+                context.progress("x".repeat(1000)).await?;
+            },
+            Some("finish") => {
+                context.detach_from_client();
+                context.progress("begun").await?;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                context.progress("after the disconnect").await?;
+                seen.count(&seen.finished);
+            }
+            Some("slow") => tokio::time::sleep(Duration::from_millis(300)).await,
+            _ => {}
         }
-        Some("flood") => loop {
-            context.progress("x".repeat(1000)).await?;
-        },
-        Some("finish") => {
-            context.outlive_client();
-            context.progress("begun").await?;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            context.progress("nobody reads this").await?;
-            seen.count(&seen.finished);
-        }
-        Some("slow") => tokio::time::sleep(Duration::from_millis(300)).await,
-        _ => {}
+        Ok("done")
     }
-    Ok("done".into())
 }
 
 struct Server {
@@ -99,17 +109,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(
-        set_up: impl FnOnce(Serve<String, BoxedHandler>) -> Serve<String, BoxedHandler>,
-    ) -> Self {
+    fn start(set_up: impl FnOnce(Serve<String, Handling>) -> Serve<String, Handling>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = Socket::bind(folder.path().join("s")).listen().unwrap();
         let seen = Arc::new(Seen::default());
         let server = Handle::default();
-        let shared = Arc::clone(&seen);
-        let handler: BoxedHandler = Box::new(move |request, context| {
-            Box::pin(handle(Arc::clone(&shared), request, context))
-        });
+        let handler = Handling(Arc::clone(&seen));
         let task = tokio::spawn(set_up(serve(socket, handler).handle(&server)).into_future());
         Self { folder, seen, handle: server, task }
     }
@@ -125,10 +130,6 @@ impl Server {
     }
 }
 
-type Answering =
-    std::pin::Pin<Box<dyn Future<Output = Result<String, kakehi_channel::Error>> + Send>>;
-type BoxedHandler = Box<dyn Fn(Request<String>, Context) -> Answering + Send + Sync>;
-
 fn command(command: &str) -> Request<String> {
     Request::with_command(command, command.to_owned())
 }
@@ -143,7 +144,7 @@ async fn ended(client: &mut Client) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_cancels_its_handler_within_a_second() {
+async fn a_disconnect_cancels_the_handler_within_a_second() {
     let server = Server::start(|serve| serve);
     let begun = Instant::now();
     let mut client = server.connect().await;
@@ -155,7 +156,7 @@ async fn a_client_that_leaves_cancels_its_handler_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_with_the_next_request_waiting_is_noticed_too() {
+async fn a_disconnect_behind_an_unread_request_is_detected() {
     let server = Server::start(|serve| serve);
     let mut client = server.connect().await;
     client.feed(command("hang")).await.unwrap();
@@ -170,7 +171,7 @@ async fn a_client_that_leaves_with_the_next_request_waiting_is_noticed_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_half_closes_is_answered_and_may_still_leave() {
+async fn a_half_closed_client_is_answered_and_may_still_disconnect() {
     let server = Server::start(|serve| serve);
     let mut client = server.connect().await;
     client.feed(command("slow")).await.unwrap();
@@ -193,7 +194,7 @@ async fn a_client_that_half_closes_is_answered_and_may_still_leave() {
 }
 
 #[tokio::test]
-async fn a_handler_may_outlive_its_client() {
+async fn a_detached_handler_continues_after_a_disconnect() {
     let server = Server::start(|serve| serve);
     let mut client = server.connect().await;
     client.send(command("finish")).await.unwrap();
@@ -203,7 +204,7 @@ async fn a_handler_may_outlive_its_client() {
 }
 
 #[tokio::test]
-async fn other_clients_never_notice_a_bad_one() {
+async fn a_bad_client_does_not_affect_others() {
     let server = Server::start(|serve| serve);
     let mut bad = vec![];
     for what in ["hang", "flood", "flood", "hang after a word"] {
@@ -228,9 +229,9 @@ async fn other_clients_never_notice_a_bad_one() {
 }
 
 #[tokio::test]
-async fn a_client_over_a_limit_is_told_which_before_the_close() {
+async fn a_client_over_a_limit_gets_the_limit_before_the_close() {
     for (limits, text) in [
-        (Limits { connections: 2, ..Limits::default() }, "its 2 connections"),
+        (Limits { connections: 2, ..Limits::default() }, "already has 2 connections"),
         (Limits { connections_per_uid: 2, ..Limits::default() }, "uid "),
     ] {
         let server = Server::start(|serve| serve.limits(limits));
@@ -273,7 +274,7 @@ async fn a_refusal_before_any_request_is_the_answer_to_the_first_one() {
         let mut second = kakehi_client::Connection::connect(&path).await.unwrap();
         tokio::time::sleep(Duration::from_millis(rest)).await;
         let error = second.request("quick").await.unwrap_err();
-        assert!(error.is_refused(), "{error}");
+        assert!(error.outcome() == kakehi_client::Outcome::Refused, "{error}");
         assert_eq!(error.refusal(), Some(Refusal::Busy));
     }
 }
@@ -299,7 +300,7 @@ async fn unfinished_requests_of_all_clients_together_are_bounded() {
 }
 
 #[tokio::test]
-async fn who_may_not_ask_is_told_so() {
+async fn a_user_without_access_is_refused_with_denied() {
     let nobody = |_: &Peer, request: &Request<String>| match request.command.as_deref() {
         Some("quick") => Ok(()),
         Some("slow") => panic!("the secret text"),
@@ -317,7 +318,7 @@ async fn who_may_not_ask_is_told_so() {
     let denied = next(&mut client).await;
     assert_eq!(
         (denied.message.as_str(), denied.refused),
-        ("the decision panicked", Some(Refusal::Denied))
+        ("the authorization panicked", Some(Refusal::Denied))
     );
     assert_eq!(next(&mut client).await.status, Status::Ok);
 }
@@ -343,7 +344,7 @@ async fn a_drain_lets_running_requests_end_and_refuses_new_ones() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_at_its_deadline_and_the_rest_is_told() {
+async fn a_drain_ends_at_its_deadline_and_cancels_the_rest() {
     let mut server = Server::start(|serve| serve.drain(Duration::from_millis(500)));
     let (mut hanging, mut flooded) = (server.connect().await, server.connect().await);
     hanging.send(command("hang")).await.unwrap();
@@ -373,7 +374,7 @@ async fn dropping_the_server_cancels_everything() {
 }
 
 #[tokio::test]
-async fn the_counters_tell_what_happened() {
+async fn the_counters_match_the_requests() {
     let server = Server::start(|serve| serve);
     let mut client = server.connect().await;
     client.send(command("quick")).await.unwrap();
@@ -396,10 +397,12 @@ async fn the_counters_tell_what_happened() {
 }
 
 #[tokio::test]
-async fn what_is_shown_of_a_server_is_how_it_is_set_up() {
+async fn the_debug_output_of_a_server_contains_its_settings() {
     let folder = tempfile::tempdir().unwrap();
     let socket = Socket::bind(folder.path().join("s")).listen().unwrap();
-    let access = Access::default().uid(4321).gid(27);
+    let mut access = Access::default();
+    access.uids.insert(4321);
+    access.gids.insert(27);
     let serve = serve(socket, async |_: Request<String>, context: Context| {
         Ok::<_, String>(format!("{context:?}"))
     })
@@ -409,12 +412,16 @@ async fn what_is_shown_of_a_server_is_how_it_is_set_up() {
     for part in ["removed_on_drop", "4321", "drain: 7s", "request_bytes: 1048576"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let peer = |uid, gid| Peer { uid, gid, pid: None };
+    let peer = |uid, gid| Peer { uid, gid, pid: None, identity: None };
     assert!(
         access.allows(&peer(4321, 9)) && access.allows(&peer(9, 27)) && access.allows(&peer(0, 9))
     );
     assert!(!access.allows(&peer(9, 9)) && !access.allows(&peer(27, 4321)));
     assert!(Access::everybody().allows(&peer(9, 9)));
+    // The listener has verified a remote peer; a uid says nothing about it.
+    let anna = Identity { name: "anna".into(), groups: vec![] };
+    assert!(Access::default().allows(&Peer::remote(anna)));
+    assert!(!Access::default().allows(&peer(Peer::NO_UID, Peer::NO_UID)));
 
     let server = tokio::spawn(serve.into_future());
     let mut client: Client = Channel::connect(folder.path().join("s")).await.unwrap();

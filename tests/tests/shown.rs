@@ -1,4 +1,4 @@
-//! What is shown of the types while debugging: what they are about, and nothing that was sent.
+//! The `Debug` output of the types names their state, and contains no message.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
@@ -28,15 +28,15 @@ async fn a_client_shows_where_it_connects_and_how_far_it_is() {
     let path = folder.path().join("app.sock");
     let _server = RawServer::echo(&path);
     let builder = Client::builder(&path);
-    shows(&builder, &["ClientBuilder {", "app.sock", "clocks", "pool_size", "idle_time"]);
+    shows(&builder, &["ClientBuilder {", "app.sock", "timeouts", "pool_size", "idle_time"]);
     let client: Client = builder.build();
-    shows(&client, &["Client {", "app.sock", "stats", "clocks"]);
+    shows(&client, &["Client {", "app.sock", "stats", "timeouts"]);
     let asked = client.request(json!(SECRET)).idempotent();
     shows(&asked, &["RequestBuilder {", "is_idempotent: true"]);
     let answer = asked.into_future();
-    shows(&answer, &["Answer(Exchange {", "start"]);
+    shows(&answer, &["FinalResponse(Call {", "start"]);
     let mut responses = client.request(json!(SECRET)).send().await.unwrap();
-    shows(&responses, &["Responses(Exchange {", "reading"]);
+    shows(&responses, &["Responses(Call {", "reading"]);
     let stats = client.stats();
     assert_eq!((stats.busy, stats.idle, stats.opened), (1, 0, 1));
     assert!(responses.next().await.unwrap().is_ok());
@@ -52,15 +52,15 @@ async fn a_connection_shows_its_stream_and_what_is_under_way() {
     let (ours, theirs) = tokio::io::duplex(1024);
     let mut connection: Connection<Request, Response, Json, _> =
         Connection::new(Channel::new(ours));
-    shows(&connection, &["Connection {", "Channel {", "DuplexStream", "staged: 0", "clocks"]);
+    shows(&connection, &["Connection {", "Channel {", "DuplexStream", "staged: 0", "timeouts"]);
     let pipeline = connection.pipeline([json!(SECRET)]);
     shows(&pipeline, &["Pipeline {", "under_way: 0", "is_broken: false"]);
     drop(pipeline);
     drop(theirs);
     let error: Error = connection.request(json!(SECRET)).await.unwrap_err();
     shows(&error, &["Error(", "the connection"]);
-    let error = kakehi_channel::Error::from(std::io::Error::from_raw_os_error(32));
-    shows(&error, &["Error(\"", "the connection failed"]);
+    let error = kakehi_channel::ChannelError::from(std::io::Error::from_raw_os_error(32));
+    shows(&error, &["ChannelError(\"", "the connection failed"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A server without descriptors: it neither spins nor gives up, and serves whoever waits.
+//! A server without free file descriptors: it sleeps, and later serves the waiting clients.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ fn answered(stream: &mut UnixStream) -> bool {
 }
 
 #[test]
-fn without_descriptors_the_server_rests_and_serves_all_once_there_are_some() {
+fn without_descriptors_the_server_sleeps_and_later_serves_all_clients() {
     let server = Server::start_after("ulimit -n 64", &[]);
     let mut clients: Vec<_> = (0..CLIENTS)
         .map(|_| {

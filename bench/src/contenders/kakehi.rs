@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use futures::StreamExt;
-use kakehi_channel::{BUSY_POLL, Channel, Error, Limits, Request, Response};
+use kakehi_channel::{BUSY_POLL, BufferLimits, Channel, ChannelError, Request, Response};
 use kakehi_client::{Client as Pool, Connection};
 use kakehi_server::{Context, Socket, serve};
 use tokio::net::UnixStream;
@@ -19,7 +19,7 @@ use crate::{
 
 /// W4 and its plot need messages of up to 16 MiB, and W5 many connections: both are over the
 /// limits that are on by default.
-pub const LARGE: Limits = Limits { max: 64 * 1024 * 1024, ..Limits::DEFAULT };
+pub const LARGE: BufferLimits = BufferLimits { max: 64 * 1024 * 1024, ..BufferLimits::DEFAULT };
 const MANY: usize = 20_000;
 
 pub fn server_limits() -> kakehi_server::Limits {
@@ -32,7 +32,7 @@ pub fn server_limits() -> kakehi_server::Limits {
     }
 }
 
-async fn answer(request: Request<String>, context: Context) -> Result<String, Error> {
+async fn answer(request: Request<String>, context: Context) -> Result<String, ChannelError> {
     let payload = request.command.unwrap_or_default();
     match model::plan(&payload) {
         Plan::Echo => Ok(payload),
@@ -100,8 +100,8 @@ impl<const POLL: bool> Contender for Kakehi<POLL> {
 
     async fn connect(sock: &Path) -> Result<Exclusive> {
         let stream = UnixStream::connect(sock).await?;
-        let channel = Channel::with_limits(stream, LARGE, LARGE).busy_poll(Self::POLL);
-        Ok(Exclusive(Connection::new(channel)))
+        let channel = Channel::with_limits(stream, LARGE, LARGE);
+        Ok(Exclusive(Connection::busy_poll(channel, Self::POLL)))
     }
 }
 
@@ -109,11 +109,11 @@ pub struct Exclusive(Connection<Request<String>, Response<()>>);
 
 impl Client for Exclusive {
     async fn unary(&mut self, req: model::Request) -> Result<model::Response> {
-        Ok(from_response(self.0.call(request(req)).await?))
+        Ok(from_response(self.0.message(request(req)).await?))
     }
 
     async fn stream(&mut self, req: model::Request, consumer: &mut Consumer) -> Result<()> {
-        let mut responses = self.0.call(request(req)).send().await?;
+        let mut responses = self.0.message(request(req)).send().await?;
         while let Some(response) = responses.next().await.transpose()? {
             if consumer.take(status(response.status), response.message.len()).await? {
                 break;
@@ -129,7 +129,7 @@ impl Client for Exclusive {
             let more = !sent.is_multiple_of(load.in_flight as u64) || !load.done();
             more.then(|| request(model::Request::echo(sent, load.payload)))
         });
-        let mut answers = self.0.pipeline_calls(requests).window(load.in_flight);
+        let mut answers = self.0.pipeline_messages(requests).window(load.in_flight);
         let mut n = 0;
         while let Some(answer) = answers.next().await.transpose()? {
             ensure!(answer.status.is_final(), "not final");
@@ -165,11 +165,11 @@ pub struct Pooled(Pool<Request<String>, Response<()>>);
 
 impl Client for Pooled {
     async fn unary(&mut self, req: model::Request) -> Result<model::Response> {
-        Ok(from_response(self.0.call(request(req)).await?))
+        Ok(from_response(self.0.message(request(req)).await?))
     }
 
     async fn stream(&mut self, req: model::Request, consumer: &mut Consumer) -> Result<()> {
-        let mut responses = self.0.call(request(req)).send().await?;
+        let mut responses = self.0.message(request(req)).send().await?;
         while let Some(response) = responses.next().await.transpose()? {
             if consumer.take(status(response.status), response.message.len()).await? {
                 break;

@@ -1,18 +1,19 @@
-//! Kakehi on a wire of one's own: protobuf messages in the framing of Sōzu.
+//! Kakehi with a custom protocol: protobuf messages in the framing of Sōzu.
 //!
-//! The server's side is a handler as on any wire; what a response looks like there is said once,
-//! by [`Encode`], from what the server has, without a message in between.
+//! The server's side is an ordinary handler. [`Encode`] writes the protobuf response directly from
+//! the server's values, without a message in between.
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use futures::StreamExt;
 use kakehi_channel::{
-    BUSY_POLL, Buffer, Channel, Decode, Encode, Error, Format, Frame, Reply, Request, Response,
+    BUSY_POLL, Channel, ChannelError, Decode, Encode, Format, Request, Response, ResponseMessage,
     Sozu, Status,
+    low_level::{Buffer, Frame},
 };
-use kakehi_client::{Call, Connection};
-use kakehi_server::{Context, Socket, Wire, serve};
+use kakehi_client::{Connection, RequestMessage};
+use kakehi_server::{AnyContent, Context, Protocol, Socket, serve};
 use prost::Message;
 use tokio::net::UnixStream;
 
@@ -48,7 +49,7 @@ pub struct Told {
     message: String,
 }
 
-impl Call for Ask {
+impl RequestMessage for Ask {
     fn id(&self) -> Option<&str> {
         Some(&self.id)
     }
@@ -58,7 +59,7 @@ impl Call for Ask {
     }
 }
 
-impl Reply for Told {
+impl ResponseMessage for Told {
     fn status(&self) -> Option<Status> {
         [Status::Ok, Status::Processing, Status::Error].get(self.status as usize).copied()
     }
@@ -72,25 +73,25 @@ impl Reply for Told {
 pub struct Protobuf(Sozu);
 
 impl Format for Protobuf {
-    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError> {
         self.0.find(data, max)
     }
 }
 
 impl Encode<Ask> for Protobuf {
-    fn encode(&mut self, message: &Ask, out: &mut Buffer) -> Result<(), Error> {
+    fn encode(&mut self, message: &Ask, out: &mut Buffer) -> Result<(), ChannelError> {
         self.0.encode(message, out)
     }
 }
 
 impl Decode<Told> for Protobuf {
-    fn decode(&mut self, payload: &[u8]) -> Result<Told, Error> {
+    fn decode(&mut self, payload: &[u8]) -> Result<Told, ChannelError> {
         self.0.decode(payload)
     }
 }
 
 impl Decode<Request<String>> for Protobuf {
-    fn decode(&mut self, payload: &[u8]) -> Result<Request<String>, Error> {
+    fn decode(&mut self, payload: &[u8]) -> Result<Request<String>, ChannelError> {
         let Ask { id, worker_id, payload, .. } = self.0.decode(payload)?;
         Ok(Request { worker_id: Some(worker_id), ..Request::with_command(id, payload) })
     }
@@ -101,13 +102,13 @@ impl<'a> Encode<Response<&'a (), &'a str>> for Protobuf {
         &mut self,
         response: &Response<&'a (), &'a str>,
         out: &mut Buffer,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ChannelError> {
         let status = match response.status {
             Status::Ok => 0,
             Status::Processing => 1,
             Status::Error => 2,
         };
-        // What goes before each text: at most 10 bytes of length, and the fields between.
+        // Each text follows at most 10 bytes of length and other fields.
         let mut heads = [0; 32];
         let mut rest = &mut heads[8..];
         let mut head = |fields: &[u8], text: &str| -> usize {
@@ -129,9 +130,12 @@ impl<'a> Encode<Response<&'a (), &'a str>> for Protobuf {
     }
 }
 
-impl Wire<String> for Protobuf {}
+impl Protocol<String> for Protobuf {}
 
-async fn answer(request: Request<String>, context: Context<Protobuf>) -> Result<String, Error> {
+async fn answer(
+    request: Request<String>,
+    context: Context<AnyContent, Protobuf>,
+) -> Result<String, ChannelError> {
     let payload = request.command.unwrap_or_default();
     match model::plan(&payload) {
         Plan::Echo => Ok(payload),
@@ -185,8 +189,8 @@ impl Contender for KakehiSozu {
 
     async fn connect(sock: &Path) -> Result<ProtobufClient> {
         let stream = UnixStream::connect(sock).await?;
-        let channel = Channel::with_limits(stream, LARGE, LARGE).busy_poll(BUSY_POLL);
-        Ok(ProtobufClient(Connection::new(channel)))
+        let channel = Channel::with_limits(stream, LARGE, LARGE);
+        Ok(ProtobufClient(Connection::busy_poll(channel, BUSY_POLL)))
     }
 }
 
@@ -194,7 +198,7 @@ pub struct ProtobufClient(Connection<Ask, Told, Protobuf>);
 
 impl Client for ProtobufClient {
     async fn unary(&mut self, req: model::Request) -> Result<model::Response> {
-        let told = self.0.call(ask(req)).await?;
+        let told = self.0.message(ask(req)).await?;
         Ok(model::Response {
             status: status(&told),
             id: told.id,
@@ -204,7 +208,7 @@ impl Client for ProtobufClient {
     }
 
     async fn stream(&mut self, req: model::Request, consumer: &mut Consumer) -> Result<()> {
-        let mut responses = self.0.call(ask(req)).send().await?;
+        let mut responses = self.0.message(ask(req)).send().await?;
         while let Some(told) = responses.next().await.transpose()? {
             if consumer.take(status(&told), told.message.len()).await? {
                 break;
@@ -220,7 +224,7 @@ impl Client for ProtobufClient {
             let more = !sent.is_multiple_of(load.in_flight as u64) || !load.done();
             more.then(|| ask(model::Request::echo(sent, load.payload)))
         });
-        let mut answers = self.0.pipeline_calls(requests).window(load.in_flight);
+        let mut answers = self.0.pipeline_messages(requests).window(load.in_flight);
         let mut n = 0;
         while let Some(told) = answers.next().await.transpose()? {
             ensure!(told.status == 0, "not OK");

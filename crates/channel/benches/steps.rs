@@ -6,7 +6,10 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that fails is to stop")]
 
 use divan::{Bencher, black_box, counter::BytesCount};
-use kakehi_channel::{Buffer, Decode, Encode, Format, Json, Response, Sozu, encode_frame};
+use kakehi_channel::{
+    Decode, Encode, Format, Json, Response, Sozu,
+    low_level::{Buffer, encode_frame},
+};
 
 const SIZES: [usize; 3] = [0, 100, 1 << 20];
 const MAX: usize = 4 << 20;

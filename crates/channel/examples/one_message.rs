@@ -1,12 +1,15 @@
-//! Encodes one response and decodes it again, so many times as its argument says: what is counted
-//! to see whether a message has become dearer.
+//! Encodes one response and decodes it again, as often as its argument says. A count of the
+//! instructions shows whether a message has become more expensive.
 //!
 //! `.ci/instructions` runs it under valgrind with two counts; the difference is what the messages
 //! cost, and nothing of how a process starts.
 
 use std::{error::Error, hint::black_box};
 
-use kakehi_channel::{Buffer, Decode, Encode, Format, Json, Request, Response, encode_frame};
+use kakehi_channel::{
+    Decode, Encode, Format, Json, Request, Response,
+    low_level::{Buffer, encode_frame},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let count = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1);

@@ -9,14 +9,14 @@ use bytes::BytesMut;
 
 use crate::spare;
 
-/// From what capacity on memory grows in place, where the allocator can, in bytes. The standard
-/// library makes less than this more than twice as large.
+/// From which capacity on memory grows in place, in bytes. The standard library more than doubles a
+/// smaller one.
 const IN_PLACE: usize = 1024;
 
-/// From what size on bytes are put into memory that was not initialized before, in bytes.
+/// From how many bytes on the target is not initialized first.
 const LARGE: usize = 1024;
 
-/// Bytes that wait between a socket and a message.
+/// A growable buffer of bytes with a hard maximum.
 ///
 /// ```text
 ///   0        position          end          capacity        max
@@ -24,55 +24,57 @@ const LARGE: usize = 1024;
 ///    consumed          data          space        may grow
 /// ```
 ///
-/// `position ≤ end ≤ capacity ≤ max` holds after every call. Memory is taken when bytes arrive,
-/// doubled while there is too little, and given back once everything was consumed. All sizes are
-/// in bytes.
+/// `position ≤ end ≤ capacity ≤ max` holds after every call. The buffer allocates memory when bytes
+/// arrive, and doubles it as needed. All sizes are in bytes.
 ///
 /// ```
-/// use kakehi_channel::Buffer;
+/// use kakehi_channel::low_level::Buffer;
 ///
 /// let mut buffer = Buffer::new(4, 16);
-/// assert_eq!(buffer.capacity(), 0, "nothing is allocated before it is needed");
+/// assert_eq!(buffer.capacity(), 0, "a new buffer has no memory");
 ///
 /// buffer.put(b"a message").unwrap();
 /// assert_eq!((buffer.data(), buffer.capacity()), (&b"a message"[..], 16));
 ///
 /// buffer.consume(2);
 /// assert_eq!(buffer.data(), b"message");
-/// assert!(buffer.put(b"far too long").is_err(), "the maximum is hard");
+/// let full = buffer.put(b"far too long").unwrap_err();
+/// assert_eq!((full.wanted, full.max), (19, 16));
+///
+/// buffer.shift();
+/// assert_eq!(buffer.space().len(), 9);
+/// buffer.space()[..2].copy_from_slice(b"!!");
+/// buffer.fill(2);
+/// assert_eq!(buffer.data(), b"message!!");
+/// buffer.truncate(7);
+///
+/// assert!(!buffer.grow(), "the capacity is the maximum");
+/// buffer.consume(7);
+/// buffer.shrink();
+/// assert_eq!(buffer.capacity(), 4);
 /// ```
 pub struct Buffer {
-    /// Initialized at least up to `end`; its length beyond `end` means nothing.
+    /// Initialized at least up to `end`.
     memory: BytesMut,
     position: usize,
     end: usize,
-    /// How much behind `end` was asked for, to be written into. There are three buffers to a
-    /// connection: each byte here counts.
+    /// The length of the space that was last returned. A connection has three buffers, so the
+    /// fields are small.
     space: u32,
     initial: u32,
     max: usize,
 }
 
 impl Buffer {
-    /// An empty buffer that takes `initial` bytes when first needed and never holds more than
-    /// `max`. An `initial` over `max`, or over 4 GiB, is lowered to it.
-    ///
-    /// ```
-    /// let buffer = kakehi_channel::Buffer::new(16_384, 1_048_576);
-    /// assert!(buffer.is_empty());
-    /// ```
+    /// Creates an empty buffer of at most `max` bytes, without memory. The first allocation is
+    /// `initial` bytes, at most `max` and 4 GiB.
     #[must_use]
     pub fn new(initial: usize, max: usize) -> Self {
         let (memory, initial) = (BytesMut::new(), size(initial.min(max)));
         Self { memory, position: 0, end: 0, space: 0, initial, max }
     }
 
-    /// A buffer of exactly `size` bytes, allocated at once, that neither grows nor shrinks.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
-    /// assert_eq!((buffer.capacity(), buffer.grow()), (8, false));
-    /// ```
+    /// Creates a buffer of exactly `size` bytes, which neither grows nor shrinks.
     #[must_use]
     pub fn fixed(size: usize) -> Self {
         let mut buffer = Self::new(size, size);
@@ -80,13 +82,7 @@ impl Buffer {
         buffer
     }
 
-    /// What has been put in and not yet consumed.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
-    /// buffer.put(b"data").unwrap();
-    /// assert_eq!(buffer.data(), b"data");
-    /// ```
+    /// The bytes that were put and not consumed.
     #[must_use]
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "position ≤ end ≤ memory.len() always holds")]
@@ -94,16 +90,8 @@ impl Buffer {
         &self.memory[self.position..self.end]
     }
 
-    /// The free memory behind the data: write into it, then say how much by [`fill`](Self::fill).
-    /// Empty when the capacity is used up; [`shift`](Self::shift) or [`grow`](Self::grow) make
-    /// more.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
-    /// buffer.space()[..2].copy_from_slice(b"ok");
-    /// buffer.fill(2);
-    /// assert_eq!(buffer.data(), b"ok");
-    /// ```
+    /// The free memory behind the data. Write into it, then call [`fill`](Self::fill). It is empty
+    /// if the capacity is used up: [`shift`](Self::shift) and [`grow`](Self::grow) make space.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "end ≤ memory.len() always holds")]
     pub fn space(&mut self) -> &mut [u8] {
@@ -115,15 +103,7 @@ impl Buffer {
     /// Counts the first `count` bytes of [`space`](Self::space) as data.
     ///
     /// # Panics
-    /// When `count` is more than the space last returned, or 4 GiB: the caller claims bytes that it
-    /// cannot have written.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
-    /// buffer.space().fill(b'x');
-    /// buffer.fill(3);
-    /// assert_eq!(buffer.data(), b"xxx");
-    /// ```
+    /// If `count` is more than the length of the space, or over 4 GiB.
     pub fn fill(&mut self, count: usize) {
         let space = self.space as usize;
         assert!(count <= space, "filled {count} bytes of a space of {space}");
@@ -131,17 +111,10 @@ impl Buffer {
         self.space = size(space - count);
     }
 
-    /// Drops the first `count` bytes of the data. Costs nothing: no byte moves.
+    /// Removes the first `count` bytes of the data. Moves no byte.
     ///
     /// # Panics
-    /// When `count` is more than the data that there is.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
-    /// buffer.put(b"a tail").unwrap();
-    /// buffer.consume(2);
-    /// assert_eq!(buffer.data(), b"tail");
-    /// ```
+    /// If `count` is more than the length of the data.
     #[inline]
     pub fn consume(&mut self, count: usize) {
         let len = self.len();
@@ -152,31 +125,13 @@ impl Buffer {
         }
     }
 
-    /// Keeps the first `count` bytes of the data and drops the rest, as after a write that
-    /// failed half-way. Does nothing when there are no more than that.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(8);
-    /// buffer.put(b"half way").unwrap();
-    /// buffer.truncate(4);
-    /// assert_eq!(buffer.data(), b"half");
-    /// ```
+    /// Keeps only the first `count` bytes of the data.
     pub fn truncate(&mut self, count: usize) {
         self.end -= self.len().saturating_sub(count);
         self.space = 0;
     }
 
-    /// Moves the data to the start of the memory, so that what was consumed becomes space.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(4);
-    /// buffer.put(b"abcd").unwrap();
-    /// buffer.consume(3);
-    /// assert_eq!(buffer.space().len(), 0);
-    /// buffer.shift();
-    /// assert_eq!(buffer.data(), b"d");
-    /// assert_eq!(buffer.space().len(), 3);
-    /// ```
+    /// Moves the data to the start of the memory, so that consumed bytes become space.
     pub fn shift(&mut self) {
         if self.position > 0 {
             self.memory.copy_within(self.position..self.end, 0);
@@ -185,16 +140,7 @@ impl Buffer {
         }
     }
 
-    /// Doubles the capacity, from `initial`, up to `max`. `false`: it already is the maximum.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::new(4, 10);
-    /// let mut sizes = vec![];
-    /// while buffer.grow() {
-    ///     sizes.push(buffer.capacity());
-    /// }
-    /// assert_eq!(sizes, [4, 8, 10]);
-    /// ```
+    /// Doubles the capacity, up to the maximum. Returns `false` if it is the maximum already.
     pub fn grow(&mut self) -> bool {
         let capacity = self.capacity();
         if capacity >= self.max {
@@ -204,7 +150,7 @@ impl Buffer {
         let target = capacity.saturating_mul(2).max(self.initial()).max(1).min(self.max);
         self.memory.truncate(self.end);
         if target == 2 * capacity && capacity >= IN_PLACE {
-            // A large frame is not copied each time.
+            // Grows a large frame in place, if the allocator can.
             self.memory.reserve(target - self.end);
         } else {
             let mut memory = BytesMut::with_capacity(target);
@@ -214,18 +160,7 @@ impl Buffer {
         true
     }
 
-    /// Once everything was consumed, goes back to the initial capacity. Keeps memory that still
-    /// holds data.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::new(4, 64);
-    /// buffer.put(&[0; 64]).unwrap();
-    /// buffer.shrink();
-    /// assert_eq!(buffer.capacity(), 64, "there is data in it");
-    /// buffer.consume(64);
-    /// buffer.shrink();
-    /// assert_eq!(buffer.capacity(), 4);
-    /// ```
+    /// Returns to the initial capacity if there is no data.
     pub fn shrink(&mut self) {
         if self.is_empty() {
             self.reset();
@@ -235,20 +170,10 @@ impl Buffer {
         }
     }
 
-    /// Appends `bytes`, shifting and growing as needed.
+    /// Appends `bytes`. Shifts and grows the buffer if needed.
     ///
     /// # Errors
-    /// [`Full`] when they would not fit under the maximum; nothing is put in then.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(4);
-    /// buffer.put(b"abc").unwrap();
-    /// assert_eq!(
-    ///     buffer.put(b"de").unwrap_err().to_string(),
-    ///     "5 bytes do not fit into a buffer of at most 4 bytes",
-    /// );
-    /// assert_eq!(buffer.data(), b"abc");
-    /// ```
+    /// [`Full`] if the data would exceed the maximum. The buffer is then unchanged.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
         if bytes.len() < LARGE {
@@ -262,56 +187,33 @@ impl Buffer {
         Ok(())
     }
 
-    /// Forgets all data and keeps the memory.
-    ///
-    /// ```
-    /// let mut buffer = kakehi_channel::Buffer::fixed(4);
-    /// buffer.put(b"abc").unwrap();
-    /// buffer.reset();
-    /// assert!(buffer.is_empty());
-    /// ```
+    /// Removes all data and keeps the memory.
     pub fn reset(&mut self) {
         (self.position, self.end, self.space) = (0, 0, 0);
     }
 
-    /// How many bytes of data there are.
-    ///
-    /// ```
-    /// assert_eq!(kakehi_channel::Buffer::fixed(4).len(), 0);
-    /// ```
+    /// The length of the data in bytes.
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
         self.end - self.position
     }
 
-    /// Whether everything was consumed.
-    ///
-    /// ```
-    /// assert!(kakehi_channel::Buffer::fixed(4).is_empty());
-    /// ```
+    /// Whether there is no data.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.position == self.end
     }
 
-    /// The memory held now, in bytes.
-    ///
-    /// ```
-    /// assert_eq!(kakehi_channel::Buffer::fixed(4).capacity(), 4);
-    /// ```
+    /// The size of the memory in bytes.
     #[must_use]
     #[inline]
     pub fn capacity(&self) -> usize {
         self.memory.capacity()
     }
 
-    /// The most memory that it will ever hold, in bytes.
-    ///
-    /// ```
-    /// assert_eq!(kakehi_channel::Buffer::new(4, 64).max(), 64);
-    /// ```
+    /// The maximum size of the memory in bytes.
     #[must_use]
     pub fn max(&self) -> usize {
         self.max
@@ -321,7 +223,7 @@ impl Buffer {
         self.initial as usize
     }
 
-    /// Appends small pieces, as one: all of them or none.
+    /// Appends small pieces, all or none.
     #[inline]
     pub(crate) fn put_all<const N: usize>(&mut self, pieces: [&[u8]; N]) -> Result<(), Full> {
         let count = pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
@@ -339,7 +241,16 @@ impl Buffer {
         Ok(())
     }
 
-    /// Initialized space for `count` more bytes, and for some of those that will follow.
+    /// Overwrites the byte `at` this index of the data, if there is one.
+    pub(crate) fn replace(&mut self, at: usize, byte: u8) {
+        let end = self.end;
+        if let Some(old) = self.memory.get_mut(self.position + at..end).and_then(<[u8]>::first_mut)
+        {
+            *old = byte;
+        }
+    }
+
+    /// Initialized space for `count` more bytes, and for some that may follow.
     #[cold]
     #[expect(clippy::indexing_slicing, reason = "end ≤ memory.len() always holds")]
     fn open(&mut self, count: usize) -> Result<&mut [u8], Full> {
@@ -377,7 +288,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// Takes what `source` holds as data, by exchange of memory where there is no data yet.
+    /// Appends the bytes of `source`. Takes its memory instead of copying if there is no data.
     pub(crate) fn take_from(&mut self, source: &mut BytesMut) -> Result<(), Full> {
         if self.is_empty() && source.capacity() <= self.max {
             self.memory = std::mem::take(source);
@@ -389,7 +300,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// Hands all data to the end of `target`, and the memory with it where `target` is empty.
+    /// Appends all data to `target`. Hands over the memory instead of copying if `target` is empty.
     pub(crate) fn give_to(&mut self, target: &mut BytesMut) {
         if target.is_empty() {
             self.shift();
@@ -401,19 +312,19 @@ impl Buffer {
         self.reset();
     }
 
-    /// Forgets all data and gives the memory back: the next byte takes memory anew.
+    /// Removes all data and releases the memory.
     pub(crate) fn release(&mut self) {
         self.reset();
         spare::put(std::mem::take(&mut self.memory));
     }
 }
 
-/// As much of it as a small field can tell.
+/// Saturates at 4 GiB.
 fn size(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Puts all of each write, or fails with [`io::ErrorKind::StorageFull`] and a [`Full`] inside.
+/// Appends all bytes of a write, or fails with [`io::ErrorKind::StorageFull`] and a [`Full`] inside.
 impl io::Write for Buffer {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -430,7 +341,7 @@ impl io::Write for Buffer {
     }
 }
 
-/// Shows figures, never content: a buffer may hold secrets.
+/// Shows sizes and no content, which may be secret.
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
@@ -442,17 +353,12 @@ impl fmt::Debug for Buffer {
     }
 }
 
-/// The bytes did not fit under a [`Buffer`]'s maximum.
-///
-/// ```
-/// let full = kakehi_channel::Buffer::fixed(1).put(b"ab").unwrap_err();
-/// assert_eq!((full.wanted, full.max), (2, 1));
-/// ```
+/// The error of bytes that exceed the maximum of a [`Buffer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
-    /// The bytes that the buffer would have had to hold.
+    /// How many bytes the buffer would have to hold.
     pub wanted: usize,
-    /// The most that it may hold.
+    /// How many bytes the buffer can hold.
     pub max: usize,
 }
 

@@ -1,38 +1,40 @@
 //! The channel: typed messages in both directions over one byte stream.
 
 mod drive;
-mod expecting;
-mod receiving;
-mod sending;
 
+pub use self::drive::LowLevel;
 use std::{
     fmt,
     marker::PhantomData,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
+    time::Duration,
 };
 
-use futures::{
-    StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{UnixStream, unix::UCred},
+    net::UnixStream,
+    time::{Instant, error::Elapsed},
 };
 use tokio_util::codec::Framed;
 
-use crate::{Decode, Encode, Error, Format, Json, Limits, codec::Codec, line::Line};
+use crate::{
+    BufferLimits, ChannelError, Decode, Encode, Format, Json,
+    codec::Codec,
+    timers::{LAST_LOOK, LATE},
+};
 
-/// Sends `Tx`, receives `Rx`, in format `F` over the byte stream `S`.
+/// Sends messages of type `Tx` and receives messages of type `Rx`, in the format `F`, over the byte
+/// stream `S`.
 ///
-/// It is a [`Stream`](futures::Stream) of what arrives and a [`Sink`](futures::Sink) of what is to be sent; the methods here are
-/// the same without an import, each with its cancel safety.
+/// A channel is a [`Stream`](futures::Stream) and a [`Sink`](futures::Sink). Its methods do the
+/// same without an import.
 ///
 /// ```
 /// use kakehi_channel::{Channel, Request, Response};
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
 /// let (mut client, mut server) = Channel::<Request, Response>::pair()?;
 ///
 /// client.send(Request::new("My-urgent-request")).await?;
@@ -45,58 +47,64 @@ use crate::{Decode, Encode, Error, Format, Json, Limits, codec::Codec, line::Lin
 /// # Ok(()) }
 /// ```
 ///
-/// # What comes out of the stream
-/// - A frame that is not a message is an `Err` item ([`Error::is_malformed`]); the next frame is
-///   read as usual.
-/// - A frame over the limit, a length that cannot be, and an IO error are one `Err`
-///   ([`Error::is_fatal`]); from then on the stream is over and gives `None`.
-/// - The peer's end between two frames is `None`; inside a frame it is an `Err`
-///   ([`Error::is_truncated`]), never a clean end. What arrived before is delivered first.
+/// To send and receive in two tasks, split the channel with [`StreamExt::split`](futures::StreamExt::split).
+/// The connection closes when both halves are dropped.
 ///
-/// # What goes into the sink
-/// A message is staged as a whole frame or not at all: one that cannot be encoded, or is over the
-/// limit, leaves nothing on the wire, and the channel goes on.
+/// # Items of the stream
+/// - A frame that is not a message is an `Err` item ([`ChannelError::is_malformed`]). The next frame
+///   is read as usual.
+/// - A frame over the limit, an impossible length and an IO error are one `Err` item
+///   ([`ChannelError::is_fatal`]). After it, the stream returns `None`.
+/// - If the peer closes between two frames, the stream returns `None`. If it closes inside a frame,
+///   the item is an `Err` ([`ChannelError::is_truncated`]). Earlier messages are delivered first.
+///
+/// # Items of the sink
+/// A message is staged as a whole frame or not at all. If it cannot be encoded or is over the
+/// limit, nothing is sent, and the channel can still be used.
 pub struct Channel<Tx, Rx, F = Json, S = UnixStream> {
-    framed: Framed<Line<S>, Codec<F, Rx>>,
-    /// The stream has ended; nothing is read any more.
+    framed: Framed<S, Codec<F>>,
+    /// Asks the stream to look for the rest of an unfinished frame, if it can.
+    expect_rest: fn(&mut S) -> bool,
+    /// The stream of messages has ended.
     over: bool,
-    sent: PhantomData<fn(Tx)>,
+    messages: PhantomData<fn(Tx) -> Rx>,
 }
 
 impl<Tx, Rx, F: Decode<Rx> + Encode<Tx> + Default> Channel<Tx, Rx, F> {
-    /// Connects to a server's socket, as a client: it receives up to [`Limits::CLIENT`].
+    /// Connects to a server's socket. Receives frames up to [`BufferLimits::CLIENT`] and sends
+    /// frames up to [`BufferLimits::DEFAULT`].
     ///
     /// # Errors
-    /// What the system says, with the path ([`Error::io_kind`]): `NotFound` and
-    /// `ConnectionRefused` when no server is there, `PermissionDenied`, `WouldBlock` when the
-    /// server's queue of connections is full.
+    /// The error of the system, with the path. Its [`ChannelError::io_kind`] is `NotFound` or
+    /// `ConnectionRefused` without a server, `PermissionDenied`, or `WouldBlock` if the server's
+    /// queue of connections is full.
     ///
     /// # Cancel safety
-    /// Cancel safe: a connection is made or not.
+    /// Cancel safe.
     ///
     /// ```no_run
-    /// # async fn f() -> Result<(), kakehi_channel::Error> {
+    /// # async fn f() -> Result<(), kakehi_channel::ChannelError> {
     /// use kakehi_channel::{Channel, Request, Response};
     ///
     /// let channel = Channel::<Request, Response>::connect("/run/app/app.sock").await?;
     /// # Ok(()) }
     /// ```
-    pub async fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub async fn connect(path: impl AsRef<Path>) -> Result<Self, ChannelError> {
         let path = path.as_ref();
         let stream =
-            UnixStream::connect(path).await.map_err(|error| Error::connect(path, error))?;
-        Ok(Self::with_limits(stream, Limits::CLIENT, Limits::DEFAULT))
+            UnixStream::connect(path).await.map_err(|error| ChannelError::connect(path, error))?;
+        Ok(Self::with_limits(stream, BufferLimits::CLIENT, BufferLimits::DEFAULT))
     }
 }
 
 impl<Tx, Rx, F: Format + Default> Channel<Tx, Rx, F> {
-    /// Two channels that are connected to each other, with default limits.
+    /// Creates two connected channels, with [`BufferLimits::DEFAULT`].
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// If the process has no descriptors left.
     ///
     /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
     /// use kakehi_channel::Channel;
     ///
     /// let (mut left, mut right) = Channel::<String, u32>::pair()?;
@@ -106,32 +114,14 @@ impl<Tx, Rx, F: Format + Default> Channel<Tx, Rx, F> {
     /// assert_eq!(left.next().await.expect("a number")?, 6);
     /// # Ok(()) }
     /// ```
-    pub fn pair() -> Result<(Self, Channel<Rx, Tx, F>), Error> {
+    pub fn pair() -> Result<(Self, Channel<Rx, Tx, F>), ChannelError> {
         let (left, right) = UnixStream::pair()?;
         Ok((Self::new(left), Channel::new(right)))
     }
 }
 
-impl<Tx, Rx, F> Channel<Tx, Rx, F> {
-    /// Who is on the other side: uid and gid, and the pid where the system knows it, as they were
-    /// when the connection was made.
-    ///
-    /// # Errors
-    /// What the system says. Who cannot be identified should be refused.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (left, _right) = kakehi_channel::Channel::<(), ()>::pair()?;
-    /// assert_eq!(left.peer_cred()?.pid(), Some(std::process::id() as i32));
-    /// # Ok(()) }
-    /// ```
-    pub fn peer_cred(&self) -> Result<UCred, Error> {
-        Ok(self.get_ref().peer_cred()?)
-    }
-}
-
 impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, S> {
-    /// A channel over any byte stream, with [`Limits::DEFAULT`] in both directions.
+    /// Creates a channel over any byte stream, with [`BufferLimits::DEFAULT`] in both directions.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -140,118 +130,197 @@ impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, 
     /// let (ours, theirs) = tokio::io::duplex(64);
     /// let mut channel = Channel::<u8, u8, Json, _>::new(ours);
     /// # drop(theirs);
-    /// assert!(channel.next().await.is_none(), "the other side is gone");
+    /// assert!(channel.next().await.is_none(), "the peer closed the stream");
     /// # }
     /// ```
     pub fn new(stream: S) -> Self {
-        Self::with_limits(stream, Limits::DEFAULT, Limits::DEFAULT)
+        Self::with_limits(stream, BufferLimits::DEFAULT, BufferLimits::DEFAULT)
     }
 
-    /// A channel that receives frames up to `incoming` and sends frames up to `outgoing`.
+    /// Creates a channel that receives frames up to `incoming` and sends frames up to `outgoing`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// use kakehi_channel::{Channel, Json, Limits};
+    /// use kakehi_channel::{Channel, Json, BufferLimits};
     ///
     /// let (ours, _theirs) = tokio::io::duplex(64);
-    /// let tight = Limits { initial: 8, max: 8 };
+    /// let tight = BufferLimits { initial: 8, max: 8 };
     /// let mut channel = Channel::<&str, u8, Json, _>::with_limits(ours, tight, tight);
     /// let error = channel.send("a long text").await.unwrap_err();
     /// assert!(error.is_too_large());
     /// # }
     /// ```
-    pub fn with_limits(stream: S, incoming: Limits, outgoing: Limits) -> Self {
-        let codec = Codec::new(F::default(), incoming, outgoing);
-        let framed = Framed::with_capacity(Line { stream, poller: None }, codec, 0);
-        Self { framed, over: false, sent: PhantomData }
+    pub fn with_limits(stream: S, incoming: BufferLimits, outgoing: BufferLimits) -> Self {
+        Self::with_format(F::default(), stream, incoming, outgoing)
+    }
+}
+
+impl<Tx, Rx, F: Format, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, S> {
+    /// Creates a channel in a format that has state of its own.
+    pub fn with_format(
+        format: F,
+        stream: S,
+        incoming: BufferLimits,
+        outgoing: BufferLimits,
+    ) -> Self {
+        let codec = Codec::new(format, incoming, outgoing);
+        let framed = Framed::with_capacity(stream, codec, 0);
+        Self { framed, expect_rest: |_| false, over: false, messages: PhantomData }
     }
 }
 
 impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
-    /// The largest frame that may be sent, in bytes.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (left, _right) = kakehi_channel::Channel::<(), ()>::pair()?;
-    /// assert_eq!(left.max_outgoing(), 1_048_576);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn max_outgoing(&self) -> usize {
-        self.framed.codec().max_outgoing()
-    }
-
-    /// The memory that this channel's buffers hold now, in bytes: none while it is idle.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (left, _right) = kakehi_channel::Channel::<(), ()>::pair()?;
-    /// assert_eq!(left.memory(), 0);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.framed.read_buffer().capacity()
-            + self.framed.write_buffer().capacity()
-            + self.framed.codec().memory()
-    }
-
     /// The byte stream. Reading from it or writing to it breaks the framing.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (left, _right) = kakehi_channel::Channel::<u8, u8>::pair()?;
-    /// assert!(left.get_ref().peer_addr()?.is_unnamed());
-    /// # Ok(()) }
-    /// ```
     #[must_use]
     pub fn get_ref(&self) -> &S {
-        &self.framed.get_ref().stream
+        self.framed.get_ref()
     }
 
-    /// Gives the byte stream back. What was read and not yet decoded, or staged and not yet
-    /// written, is lost.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// let (left, _right) = kakehi_channel::Channel::<u8, u8>::pair()?;
-    /// let stream: tokio::net::UnixStream = left.into_inner();
-    /// # drop(stream);
-    /// # Ok(()) }
-    /// ```
+    /// Returns the byte stream. Bytes that were read and not decoded, or staged and not written,
+    /// are lost.
     #[must_use]
     pub fn into_inner(self) -> S {
-        self.framed.into_inner().stream
+        self.framed.into_inner()
     }
 }
 
-impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S>
-where
-    F: Decode<Rx> + Encode<Tx>,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    /// Two halves that work in two tasks: one sends, one receives. Both gone, the connection is
-    /// closed; the sending half's `close` shuts only its direction.
+/// Sending.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
+/// let (mut left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+/// left.feed(1).await?;
+/// left.feed(2).await?;
+/// left.flush().await?; // both in one system call
+/// left.send(3).await?;
+/// left.close().await?;
+/// for expected in 1..=3 {
+///     assert_eq!(right.next().await.expect("a number")?, expected);
+/// }
+/// assert!(right.next().await.is_none());
+/// # Ok(()) }
+/// ```
+impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Channel<Tx, Rx, F, S> {
+    /// Sends one message, and all messages that were fed before it.
     ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
-    /// use futures::{SinkExt, StreamExt};
+    /// # Errors
+    /// [`ChannelError::is_unencodable`] or [`ChannelError::is_too_large`]: the message was not sent,
+    /// and the channel can still be used. With any other error, the connection failed.
     ///
-    /// let (left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
-    /// let (mut sending, mut receiving) = left.split();
-    /// let echo = tokio::spawn(async move {
-    ///     let number = right.next().await.expect("a number").unwrap();
-    ///     right.send(number).await
-    /// });
-    /// let answer = tokio::spawn(async move { receiving.next().await });
-    /// sending.send(7).await?;
-    /// assert_eq!(answer.await.unwrap().expect("an echo")?, 7);
-    /// # echo.await.unwrap()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn split(self) -> (SplitSink<Self, Tx>, SplitStream<Self>) {
-        StreamExt::split(self)
+    /// # Cancel safety
+    /// Not cancel safe: a cancelled `send` may have staged the whole message. The next `send`,
+    /// `flush` or `close` then sends the rest of it. Drop the channel if the message must not
+    /// arrive.
+    pub async fn send(&mut self, message: Tx) -> Result<(), ChannelError> {
+        SinkExt::send(self, message).await
     }
+
+    /// Stages one message. Waits for the peer to read only while 64 KiB or more are staged.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a cancelled `feed` has not staged the message.
+    pub async fn feed(&mut self, message: Tx) -> Result<(), ChannelError> {
+        SinkExt::feed(self, message).await
+    }
+
+    /// Writes all staged messages.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the rest stays staged.
+    pub async fn flush(&mut self) -> Result<(), ChannelError> {
+        SinkExt::flush(self).await
+    }
+
+    /// Writes all staged messages, then closes the sending direction. The peer can still send.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: call it again.
+    pub async fn close(&mut self) -> Result<(), ChannelError> {
+        SinkExt::close(self).await
+    }
+}
+
+/// Receiving.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
+/// use kakehi_channel::{Channel, Json};
+/// use tokio::io::AsyncWriteExt;
+///
+/// let (ours, mut theirs) = tokio::io::duplex(64);
+/// let mut channel = Channel::<(), u8, Json, _>::new(ours);
+/// theirs.write_all(b"1\0two\x003\0").await.unwrap();
+/// drop(theirs);
+///
+/// assert_eq!(channel.next().await.expect("a number")?, 1);
+/// let error = channel.next().await.expect("an item").unwrap_err();
+/// assert!(error.is_malformed() && error.payload().unwrap() == "two");
+/// assert_eq!(channel.next().await.expect("the next one")?, 3);
+/// assert!(channel.next().await.is_none());
+/// # Ok(()) }
+/// ```
+impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
+    /// Receives the next message. Returns `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// See [items of the stream](Self#items-of-the-stream).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a partial frame stays in the channel.
+    pub async fn next(&mut self) -> Option<Result<Rx, ChannelError>> {
+        StreamExt::next(self).await
+    }
+
+    /// Receives the next message, and waits for up to `limit`. Zero waits without limit.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next), and [`ChannelError::is_timeout`]. After a timeout, the channel can
+    /// still be used.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// use std::time::Duration;
+    /// use kakehi_channel::{Channel, Json};
+    ///
+    /// let (ours, _theirs) = tokio::io::duplex(64);
+    /// let mut channel = Channel::<u8, u8, Json, _>::new(ours);
+    /// let error = channel.next_within(Duration::from_secs(2)).await.unwrap_err();
+    /// assert!(error.is_timeout());
+    /// # }
+    /// ```
+    pub async fn next_within(&mut self, limit: Duration) -> Result<Option<Rx>, ChannelError> {
+        if limit.is_zero() {
+            return self.next().await.transpose();
+        }
+        let item = timeout(limit, StreamExt::next(self)).await;
+        item.map_err(|_| ChannelError::timeout(limit))?.transpose()
+    }
+}
+
+/// Waits for `future` up to `limit`, as [`tokio::time::timeout`] does, and looks once more if the
+/// timer fires late.
+async fn timeout<F>(limit: Duration, mut future: F) -> Result<F::Output, Elapsed>
+where
+    F: Future + Unpin,
+{
+    let begun = Instant::now();
+    let output = tokio::time::timeout(limit, &mut future).await;
+    if output.is_err() && begun.elapsed() > limit.saturating_add(LATE) {
+        return tokio::time::timeout(LAST_LOOK, future).await;
+    }
+    output
 }
 
 impl<Tx, Rx, F, S: AsFd> AsFd for Channel<Tx, Rx, F, S> {

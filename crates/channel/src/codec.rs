@@ -3,38 +3,39 @@
 #[cfg(test)]
 mod tests;
 
-use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::{Buffer, Decode, Encode, Error, Limits, encode_frame};
+use crate::{
+    BufferLimits, ChannelError, Decode, Encode, Format,
+    buffer::Buffer,
+    format::{Frame, encode_frame},
+};
 
-/// What most messages fit into, in bytes: what an allocator gives at next to no cost.
+/// The size of most messages in bytes, which allocators provide at little cost.
 const SMALL: usize = 1024;
 
-/// The codec inside of a channel: `Framed` owns the IO, this owns the frames.
+/// The codec of a channel: `Framed` does the IO, the codec finds and encodes frames.
 ///
-/// Incoming bytes change hands between `Framed`'s read buffer and `incoming` without being
-/// copied: to here when something was read, back when the frame at their start needs more.
-/// Outgoing frames are staged whole in `outgoing`, so that a message that fails to encode leaves
-/// nothing behind.
-pub(crate) struct Codec<F, Rx> {
+/// Incoming memory moves between `Framed`'s read buffer and `incoming` without a copy: to
+/// `incoming` after a read, and back if the first frame needs more bytes. Outgoing frames are
+/// encoded into `outgoing` first, so that a failed message leaves no bytes behind.
+pub(crate) struct Codec<F> {
     format: F,
     incoming: Buffer,
     outgoing: Buffer,
     received_bytes: u64,
-    received: PhantomData<fn() -> Rx>,
 }
 
-impl<F, Rx> Codec<F, Rx> {
-    pub(crate) fn new(format: F, incoming: Limits, outgoing: Limits) -> Self {
+impl<F> Codec<F> {
+    pub(crate) fn new(format: F, incoming: BufferLimits, outgoing: BufferLimits) -> Self {
         Self {
             format,
             incoming: Buffer::new(incoming.initial, incoming.max),
             outgoing: Buffer::new(outgoing.initial.min(SMALL), outgoing.max),
             received_bytes: 0,
-            received: PhantomData,
         }
     }
 
@@ -43,7 +44,7 @@ impl<F, Rx> Codec<F, Rx> {
         self.incoming.max()
     }
 
-    /// Whether all that was read has been decoded.
+    /// Whether all received bytes were decoded.
     pub(crate) fn is_drained(&self) -> bool {
         self.incoming.is_empty()
     }
@@ -57,12 +58,12 @@ impl<F, Rx> Codec<F, Rx> {
         self.received_bytes
     }
 
-    /// What is read first, in bytes: at least one, for a read of none looks like an end.
+    /// The size of the first read in bytes. At least 1, because a read of 0 bytes looks like EOF.
     pub(crate) fn initial_incoming(&self) -> usize {
         self.incoming.initial().max(1)
     }
 
-    /// The memory held here, in bytes.
+    /// How many bytes of memory the codec holds.
     pub(crate) fn memory(&self) -> usize {
         self.incoming.capacity() + self.outgoing.capacity()
     }
@@ -75,7 +76,34 @@ impl<F, Rx> Codec<F, Rx> {
         self.outgoing.release();
     }
 
-    /// Hands an unfinished frame back to `Framed`, with space for at least as much again.
+    /// Decodes the frame that was found last, and consumes it.
+    #[inline]
+    pub(crate) fn take<M>(&mut self, frame: Frame) -> Result<M, ChannelError>
+    where
+        F: Decode<M>,
+    {
+        let payload = self.incoming.data().get(frame.payload).unwrap_or_default();
+        // A `Deserialize` is its user's code. Its panic costs this message, not the connection.
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.format.decode(payload)));
+        let message = decoded
+            .unwrap_or_else(|_| Err(ChannelError::malformed("its decoding panicked")))
+            .map_err(|error| error.with_payload(payload));
+        self.incoming.consume(frame.len);
+        self.received_bytes += frame.len as u64;
+        if self.incoming.is_empty() {
+            self.incoming.release();
+        }
+        message
+    }
+
+    /// Hands bytes that were not decoded back to `Framed`.
+    pub(crate) fn give_back(&mut self, source: &mut BytesMut) {
+        if !self.incoming.is_empty() {
+            self.incoming.give_to(source);
+        }
+    }
+
+    /// Hands an unfinished frame back to `Framed`, with free space of at least its size.
     fn read_on(&mut self, source: &mut BytesMut) {
         self.incoming.shift();
         while self.incoming.capacity() < 2 * self.incoming.len().max(1) && self.incoming.grow() {}
@@ -83,53 +111,58 @@ impl<F, Rx> Codec<F, Rx> {
     }
 }
 
-impl<Rx, F: Decode<Rx>> Decoder for Codec<F, Rx> {
-    /// A malformed message is an item, for `Framed` to go on behind it.
-    type Item = Result<Rx, Error>;
-    type Error = Error;
+/// Finds frames. [`Codec::take`] decodes each one before the next is searched, because the type of
+/// a message can differ from frame to frame.
+impl<F: Format> Decoder for Codec<F> {
+    type Item = Frame;
+    type Error = ChannelError;
 
     #[inline]
-    fn decode(&mut self, source: &mut BytesMut) -> Result<Option<Self::Item>, Error> {
+    fn decode(&mut self, source: &mut BytesMut) -> Result<Option<Frame>, ChannelError> {
         if !source.is_empty() {
             self.incoming.take_from(source)?;
         } else if self.incoming.is_empty() {
-            // Nothing to look at; `source` has the space to read into that the channel gave it.
+            // `source` keeps its space for the next read.
             return Ok(None);
         }
-        let Some(frame) = self.format.find(self.incoming.data(), self.incoming.max())? else {
+        let found = self.format.find(self.incoming.data(), self.incoming.max())?;
+        if found.is_none() {
             self.read_on(source);
-            return Ok(None);
-        };
-        let payload = self.incoming.data().get(frame.payload).unwrap_or_default();
-        let message = self.format.decode(payload).map_err(|error| error.with_payload(payload));
-        self.incoming.consume(frame.len);
-        self.received_bytes += frame.len as u64;
-        if self.incoming.is_empty() {
-            self.incoming.release();
         }
-        Ok(Some(message))
+        Ok(found)
     }
 
-    fn decode_eof(&mut self, source: &mut BytesMut) -> Result<Option<Self::Item>, Error> {
+    fn decode_eof(&mut self, source: &mut BytesMut) -> Result<Option<Frame>, ChannelError> {
         match self.decode(source)? {
-            None if !source.is_empty() => Err(Error::truncated(source.len())),
+            None if !source.is_empty() => Err(ChannelError::truncated(source.len())),
             item => Ok(item),
         }
     }
 }
 
-/// By reference: what is sent may borrow, and is not needed any more once it is staged.
-impl<M: ?Sized, F: Encode<M>, Rx> Encoder<&M> for Codec<F, Rx> {
-    type Error = Error;
+/// Encodes by reference, so that messages can borrow.
+impl<M: ?Sized, F: Encode<M>> Encoder<&M> for Codec<F> {
+    type Error = ChannelError;
 
     #[inline]
-    fn encode(&mut self, message: &M, target: &mut BytesMut) -> Result<(), Error> {
+    fn encode(&mut self, message: &M, target: &mut BytesMut) -> Result<(), ChannelError> {
         let max = self.outgoing.max();
-        // Empty but for what a message left whose encoding panicked.
+        // Removes the bytes of a message whose encoding panicked.
         self.outgoing.reset();
         encode_frame(&mut self.format, message, &mut self.outgoing, max)
             .inspect_err(|_| self.outgoing.release())?;
         self.outgoing.give_to(target);
         Ok(())
+    }
+}
+
+/// A type without values, for flushing `Framed` without a message.
+pub(crate) enum Nothing {}
+
+impl<F> Encoder<Nothing> for Codec<F> {
+    type Error = ChannelError;
+
+    fn encode(&mut self, nothing: Nothing, _: &mut BytesMut) -> Result<(), ChannelError> {
+        match nothing {}
     }
 }

@@ -1,11 +1,11 @@
-//! The one error of this crate.
+//! The error of this crate.
 
 use std::{error::Error as StdError, fmt, io, path::Path, time::Duration};
 
 use bytes::Bytes;
 
-/// What went wrong on a channel: ask by predicate, print for a person, follow
-/// [`source`](StdError::source) for the cause.
+/// The error of a channel. Predicates tell what failed, and [`source`](StdError::source) returns the
+/// cause.
 ///
 /// ```
 /// use kakehi_channel::{Channel, Request, Response};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 /// assert!(error.to_string().starts_with("cannot connect to /nowhere: "));
 /// # }
 /// ```
-pub struct Error(Box<Kind>);
+pub struct ChannelError(Box<Kind>);
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -31,37 +31,36 @@ enum Kind {
     Timeout { after: Duration },
 }
 
-/// For those who write a [`Format`](crate::Format) or follow responses.
-impl Error {
-    /// The payload of a frame is not the expected message.
-    ///
-    /// ```
-    /// let error = kakehi_channel::Error::malformed("no status");
-    /// assert!(error.is_malformed());
-    /// assert_eq!(error.to_string(), "malformed message: no status");
-    /// ```
+/// Constructors, for formats and for code that follows responses.
+///
+/// ```
+/// use kakehi_channel::ChannelError;
+///
+/// let error = ChannelError::malformed("no status");
+/// assert!(error.is_malformed());
+/// assert_eq!(error.to_string(), "malformed message: no status");
+///
+/// let error = ChannelError::too_large(11, 10);
+/// assert_eq!(error.to_string(), "a frame of 11 bytes or more is over the limit of 10 bytes");
+///
+/// assert!(ChannelError::unencodable("a map with keys that are no strings").is_unencodable());
+/// assert!(ChannelError::invalid_length(7).is_invalid_length());
+/// assert!(ChannelError::disconnected().is_disconnected());
+/// ```
+impl ChannelError {
+    /// Creates an error for a payload that is not the expected message.
     #[must_use]
     pub fn malformed(source: impl Into<Source>) -> Self {
         Kind::Malformed { source: source.into(), payload: Bytes::new() }.into()
     }
 
-    /// The message cannot be written in this format.
-    ///
-    /// ```
-    /// let error = kakehi_channel::Error::unencodable("a map with keys that are no strings");
-    /// assert!(error.is_unencodable());
-    /// ```
+    /// Creates an error for a message that the format cannot encode.
     #[must_use]
     pub fn unencodable(source: impl Into<Source>) -> Self {
         Kind::Unencodable { source: source.into() }.into()
     }
 
-    /// A frame of at least `size` bytes, where `max` are allowed.
-    ///
-    /// ```
-    /// let error = kakehi_channel::Error::too_large(11, 10);
-    /// assert_eq!(error.to_string(), "a frame of 11 bytes or more is over the limit of 10 bytes");
-    /// ```
+    /// Creates an error for a frame of at least `size` bytes, where `max` are allowed.
     #[must_use]
     pub fn too_large(size: usize, max: usize) -> Self {
         Self::too_large_u64(size as u64, max)
@@ -71,36 +70,19 @@ impl Error {
         Kind::TooLarge { size, max }.into()
     }
 
-    /// A frame declares a length, in bytes, that no frame can have.
-    ///
-    /// ```
-    /// assert!(kakehi_channel::Error::invalid_length(7).is_invalid_length());
-    /// ```
+    /// Creates an error for a frame that declares an impossible length, in bytes.
     #[must_use]
     pub fn invalid_length(length: u64) -> Self {
         Kind::InvalidLength { length }.into()
     }
 
-    /// The connection ended where a message was still due.
-    ///
-    /// ```
-    /// assert!(kakehi_channel::Error::disconnected().is_disconnected());
-    /// ```
+    /// Creates an error for a connection that was closed before an expected message.
     #[must_use]
     pub fn disconnected() -> Self {
         Kind::Disconnected.into()
     }
 
-    /// Nothing came for as long as `after`.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let error = kakehi_channel::Error::timeout(Duration::from_secs(2));
-    /// assert_eq!(error.to_string(), "timed out after 2s");
-    /// ```
-    #[must_use]
-    pub fn timeout(after: Duration) -> Self {
+    pub(crate) fn timeout(after: Duration) -> Self {
         Kind::Timeout { after }.into()
     }
 
@@ -112,7 +94,7 @@ impl Error {
         Kind::Truncated { received }.into()
     }
 
-    /// Keeps the bytes of a malformed message.
+    /// Adds the bytes of a malformed message.
     pub(crate) fn with_payload(mut self, bytes: &[u8]) -> Self {
         if let Kind::Malformed { payload, .. } = &mut *self.0 {
             *payload = Bytes::copy_from_slice(bytes);
@@ -121,24 +103,24 @@ impl Error {
     }
 }
 
-/// What it is.
+/// Predicates.
 ///
 /// ```
-/// let error = kakehi_channel::Error::disconnected();
+/// let error = kakehi_channel::ChannelError::disconnected();
 /// assert!(error.is_disconnected() && error.is_fatal());
 /// assert!(!error.is_timeout() && !error.is_malformed() && !error.is_too_large());
 /// assert!(!error.is_truncated() && !error.is_invalid_length() && !error.is_unencodable());
 /// assert_eq!((error.io_kind(), error.payload()), (None, None));
 /// ```
-impl Error {
-    /// Nothing came in time. The channel goes on: one may wait again.
+impl ChannelError {
+    /// Whether no message arrived in time. The channel can still be used.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(*self.0, Kind::Timeout { .. })
     }
 
-    /// The connection is over: by the peer's end of it, at a good place or a bad one, or by the
-    /// system's word.
+    /// Whether the connection has ended: the peer closed it, between two frames or inside one, or
+    /// it was reset.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
         use io::ErrorKind::{
@@ -154,43 +136,43 @@ impl Error {
         }
     }
 
-    /// The connection ended inside a frame.
+    /// Whether the peer closed the connection inside a frame.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         matches!(*self.0, Kind::Truncated { .. })
     }
 
-    /// A frame is over the limit, on its way in or out.
+    /// Whether an incoming or outgoing frame is over the limit.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         matches!(*self.0, Kind::TooLarge { .. })
     }
 
-    /// A frame declares a length that cannot be.
+    /// Whether a frame declares an impossible length.
     #[must_use]
     pub fn is_invalid_length(&self) -> bool {
         matches!(*self.0, Kind::InvalidLength { .. })
     }
 
-    /// A frame arrived whole, but is not the expected message. The next one is read as usual.
+    /// Whether a whole frame is not the expected message. The next frame is read as usual.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         matches!(*self.0, Kind::Malformed { .. })
     }
 
-    /// The message to be sent cannot be written in this format. Nothing of it was sent.
+    /// Whether the format cannot encode the message. No byte was sent.
     #[must_use]
     pub fn is_unencodable(&self) -> bool {
         matches!(*self.0, Kind::Unencodable { .. })
     }
 
-    /// When this came out of a channel's stream, the stream is over.
+    /// Whether a channel's stream ends after this error.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         !(self.is_malformed() || self.is_timeout() || self.is_unencodable())
     }
 
-    /// What the system said, if it is the system's error.
+    /// The kind of an IO error; `None` for other errors.
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match &*self.0 {
@@ -199,7 +181,7 @@ impl Error {
         }
     }
 
-    /// The bytes that are not a message, without delimiter or header.
+    /// The payload of a malformed frame, without delimiter or header; `None` for other errors.
     #[must_use]
     pub fn payload(&self) -> Option<&Bytes> {
         match &*self.0 {
@@ -209,11 +191,11 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::Io { doing, source } => write!(f, "{doing}: {source}"),
-            Kind::Disconnected => f.write_str("the connection ended where a message was due"),
+            Kind::Disconnected => f.write_str("the connection was closed before a message arrived"),
             Kind::Truncated { received } => {
                 write!(f, "the connection ended inside a frame, after {received} bytes of it")
             }
@@ -230,14 +212,14 @@ impl fmt::Display for Error {
     }
 }
 
-/// Shows figures and causes, not the payload of a message. A cause may quote a value of it.
-impl fmt::Debug for Error {
+/// Shows sizes and causes, but no payload. A cause may quote a value of the message.
+impl fmt::Debug for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({:?})", self.to_string())
+        write!(f, "ChannelError({:?})", self.to_string())
     }
 }
 
-impl StdError for Error {
+impl StdError for ChannelError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.0 {
             Kind::Io { source, .. } => Some(source),
@@ -247,13 +229,13 @@ impl StdError for Error {
     }
 }
 
-impl From<Kind> for Error {
+impl From<Kind> for ChannelError {
     fn from(kind: Kind) -> Self {
         Self(Box::new(kind))
     }
 }
 
-impl From<io::Error> for Error {
+impl From<io::Error> for ChannelError {
     fn from(source: io::Error) -> Self {
         Kind::Io { doing: "the connection failed".into(), source }.into()
     }

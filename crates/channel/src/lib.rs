@@ -1,13 +1,13 @@
-//! Typed messages over a Unix socket, on tokio: one request, any number of progress messages,
-//! exactly one final answer.
+//! Typed messages over a Unix socket, on tokio: one request, any number of progress responses,
+//! exactly one final response.
 //!
-//! This crate is the pipe between a client and a server: bytes to messages and back, with a bound
-//! on every buffer. `kakehi-server` and `kakehi-client` stand on it, and it can be used alone.
+//! This crate turns bytes into messages and messages into bytes, with a bound on every buffer.
+//! `kakehi-server` and `kakehi-client` build on it. It can also be used alone.
 //!
 //! ```
 //! use kakehi_channel::{Channel, Request, Response, Status};
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::Error> {
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
 //! let (mut client, mut server) = Channel::<Request, Response>::pair()?;
 //!
 //! tokio::spawn(async move {
@@ -15,7 +15,7 @@
 //!         server.send(Response::processing(&request.id, "Not done yet")).await?;
 //!         server.send(Response::ok(&request.id, "Done")).await?;
 //!     }
-//!     Ok::<_, kakehi_channel::Error>(())
+//!     Ok::<_, kakehi_channel::ChannelError>(())
 //! });
 //!
 //! client.send(Request::new("My-urgent-request")).await?;
@@ -30,46 +30,61 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # From the top down
+//! # Overview
 //! - [`Channel`] sends and receives messages over a [`tokio::net::UnixStream`] or any other byte
-//!   stream. It is a `Stream` and a `Sink`; every method says whether it is cancel safe.
-//! - A [`Format`] says what a wire is. [`Json`] is Kakehi's own, JSON ended by a NUL byte;
-//!   `Sozu` (feature `sozu`) is the framing of the Sōzu proxy. [`Decode`] and [`Encode`] make
-//!   one's own.
-//! - [`Request`], [`Response`] and [`Status`] are the messages of Kakehi's own wire; [`Reply`] is
-//!   what a client needs of any response to follow it to its end.
-//! - A [`Buffer`] grows on demand under a hard maximum, the [`Limits`] of its direction.
-//! - [`Error`] tells by predicates what happened, and whether the channel goes on.
+//!   stream. It is a `Stream` and a `Sink`, and each async method says whether it is cancel safe.
+//! - A [`Format`] is framing and encoding. [`Json`] is Kakehi's format, JSON ended by a NUL byte;
+//!   `Sozu` (feature `sozu`) is the format of the Sōzu proxy. Implement [`Decode`] and [`Encode`]
+//!   for other formats.
+//! - [`Request`], [`Response`] and [`Status`] are the messages of Kakehi's protocol.
+//!   [`ResponseMessage`] is what a client reads in a response of any protocol.
+//! - [`BufferLimits`] bound the memory of each direction.
+//! - [`ChannelError`] has predicates for each cause, and for whether the channel can still be used.
+//! - [`BusyPoll`] wraps a byte stream and polls for a moment before the task sleeps.
+//! - [`low_level`] drives a channel by hand. It is outside of the semver promise.
 //!
-//! # What holds
-//! - A message is sent whole or not at all, and read whole or not at all.
-//! - A malformed message costs that message; lost frame boundaries end the channel; an end inside
-//!   a frame is an error.
+//! # Guarantees
+//! - A message is sent as a whole or not at all, and received as a whole or not at all.
+//! - A malformed message does not affect the next one. If frame boundaries are lost, the channel
+//!   ends. A connection that is closed inside a frame is an error.
 //! - No byte is searched twice for the end of a frame.
-//! - An idle channel holds no buffer memory; a busy one no more than its [`Limits`] and what is
-//!   staged to be written.
-//! - A wait has a clock where the caller wants one: [`Channel::next_within`], or
-//!   [`tokio::time::timeout`] around anything.
+//! - An idle channel holds no buffer memory. A busy channel holds at most its [`BufferLimits`] and
+//!   the staged bytes.
+//! - [`Channel::next_within`] waits with a timeout. [`tokio::time::timeout`] works with any other
+//!   method.
 
+mod bounds;
 mod buffer;
 mod channel;
 mod codec;
 mod error;
 mod format;
 mod limits;
-mod line;
 mod message;
 mod path;
-mod polling;
 mod spare;
+mod timers;
 
-pub use buffer::{Buffer, Full};
+pub use bounds::{ByteStream, Speaks};
 pub use channel::Channel;
-pub use error::Error;
+pub use error::ChannelError;
 #[cfg(feature = "sozu")]
 pub use format::Sozu;
-pub use format::{Decode, Encode, Format, Frame, Json, encode_frame};
-pub use limits::Limits;
-pub use message::{Refusal, Reply, Request, Response, Status, VERSION};
-pub use path::{NoDefaultSocket, default_socket};
-pub use polling::{BUSY_POLL, TryRead};
+pub use format::{Decode, Encode, Format, Json};
+pub use kakehi_busy_poll::{BUSY_POLL, BusyPoll};
+pub use limits::BufferLimits;
+pub use message::{Refusal, Request, Response, ResponseMessage, Status, TraceContext, VERSION};
+pub use path::default_socket;
+
+/// The parts of a server loop, and of formats other than [`Json`].
+///
+/// Outside of the semver promise: any release may change this module.
+pub mod low_level {
+    pub use crate::{
+        buffer::{Buffer, Full},
+        channel::LowLevel,
+        format::{Frame, encode_frame},
+        message::{Word, read_version},
+        timers::{LAST_LOOK, LATE, Timer},
+    };
+}

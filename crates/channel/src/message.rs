@@ -1,9 +1,11 @@
-//! The messages of Kakehi's own wire, and what a client needs of any response.
+//! The messages of Kakehi's protocol, and the trait for responses of any protocol.
 
 mod request;
 mod response;
+mod trace;
 mod version;
 
 pub use request::Request;
-pub use response::{Refusal, Reply, Response, Status};
-pub use version::VERSION;
+pub use response::{Refusal, Response, ResponseMessage, Status};
+pub use trace::TraceContext;
+pub use version::{VERSION, Word, read_version};

@@ -2,79 +2,87 @@
 
 use std::{
     fmt,
+    future::poll_fn,
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
+    task::{Poll, ready},
 };
 
-use kakehi_channel::{Decode, Encode, Json, Reply, Request, Response};
+use kakehi_channel::{Json, Request, Response, low_level::Timer};
 use tokio::{net::UnixStream, time::Instant};
 
 use crate::{
-    ClientBuilder, Clocks, Error, Outcome, RequestBuilder, Stats,
-    clocks::Wait,
-    home::Home,
-    kind::Kind,
-    link::Link,
-    open::{Order, Unopened},
-    pool::{Place, Pool},
+    ClientBuilder, ClientStats, Error, Outcome, RequestBuilder, Timeouts,
+    error::Kind,
+    pool::{Pool, Slot, Source, Transport},
+    timers::Timers,
 };
 
-/// Asks one server, from as many tasks at once as one likes. Clones share its connections.
+/// Sends requests to one server, from any number of tasks at once. Clones share its connections.
 ///
-/// It sends `Tx`, receives `Rx`, in format `F`; [`ClientBuilder::typed`] sets the types of
-/// commands and contents on Kakehi's own wire.
+/// It sends `Tx` and receives `Rx`, in format `F`. [`ClientBuilder::typed`] sets the types of
+/// commands and contents.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
 /// # let (_dir, path) = server();
-/// use kakehi_client::Client;
+/// use kakehi_client::{Client, Request};
 ///
 /// let client = Client::connect(path).await?;
 /// let (one, two) = tokio::join!(client.request("one"), client.request("two"));
 /// assert_eq!(one?.content.expect("its command"), "one");
 /// assert_eq!(two?.content.expect("its command"), "two");
+/// assert_eq!((client.stats().idle, client.stats().busy), (2, 0));
+///
+/// let without_command = Request::new("My-urgent-request");
+/// assert_eq!(client.message(without_command).await?.content, None);
 /// # Ok(()) }
 /// ```
 ///
 /// # The pool
-/// - A request has a connection for itself until its final response, so that none delays another
+/// - A request has a connection for itself until its final response. So no request delays another,
 ///   and closing the connection cancels exactly that request.
-/// - At most so many are open as the [`pool size`](ClientBuilder::pool_size) says. Who wants one
-///   more waits, in the order of asking, under both of the request's clocks.
-/// - One that has ended, or on which something is waiting to be read, is found when it is taken,
-///   or by a write of which nothing leaves: the request then goes out on another one, and the
-///   caller never sees it. So the first request after the server has restarted succeeds.
-/// - One whose request was given up, ran out of time or failed to be answered is closed.
-/// - One that has been idle for longer than the [`idle time`](ClientBuilder::idle_time) is closed
-///   when a connection is next taken or given back: there is no task in the background.
-/// - When the last clone is gone, the idle ones are closed; what is under way goes on.
+/// - The [`pool size`](ClientBuilder::pool_size) limits the open connections. Further requests
+///   wait in FIFO order. The wait counts towards the timeout and the deadline.
+/// - A pooled connection that has ended, or that has something to be read, is found when it is
+///   taken, or by a write that sends nothing. The request is then sent on another connection, so
+///   the first request after a restart of the server succeeds.
+/// - A connection is closed if its request was given up, ran out of time, or failed without an
+///   answer.
+/// - A connection that is idle for longer than the [`idle time`](ClientBuilder::idle_time) is
+///   closed when a connection is next taken or given back. No task runs in the background.
+/// - When the last clone is dropped, the idle connections are closed. Requests that are under way
+///   continue.
 pub struct Client<Tx = Request, Rx = Response, F = Json> {
-    shared: Arc<Shared<Link<Tx, Rx, F, UnixStream>>>,
+    shared: Arc<Shared<F>>,
+    messages: PhantomData<fn(Tx) -> Rx>,
 }
 
-/// What all clones share. Requests that are under way have the pool for themselves.
-struct Shared<L> {
-    pool: Arc<Pool<L>>,
-    clocks: Clocks,
+/// The state that all clones share. A pending request keeps the pool alive by itself.
+struct Shared<F> {
+    pool: Arc<Pool<Transport<F, UnixStream>>>,
+    timeouts: Timeouts,
 }
 
-/// After the last clone, what is under way goes on; no connection is kept for another request.
-impl<L> Drop for Shared<L> {
+/// After the last clone, no connection is kept for another request.
+impl<F> Drop for Shared<F> {
     fn drop(&mut self) {
         self.pool.close();
     }
 }
 
 impl Client {
-    /// A client with default settings, that has one connection already.
+    /// Connects to the server that listens on `path`. The client has default settings, and one
+    /// connection already.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`] or [`Error::is_timeout`]. A [builder](Self::builder)'s client
-    /// connects only once it has something to send.
+    /// [`Error::is_unconnected`] or [`Error::is_timeout`]. The client of a
+    /// [builder](Self::builder) connects when it sends its first request.
     ///
     /// # Cancel safety
-    /// Cancel safe: there is a client or none.
+    /// Cancel safe.
     pub async fn connect(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let client = Self::builder(path).build();
         client.ready().await?;
@@ -99,34 +107,28 @@ impl Client {
 }
 
 impl<Tx, Rx, F> Client<Tx, Rx, F> {
-    pub(crate) fn new(pool: Pool<Link<Tx, Rx, F, UnixStream>>, clocks: Clocks) -> Self {
-        Self { shared: Arc::new(Shared { pool: Arc::new(pool), clocks }) }
+    pub(crate) fn new(pool: Pool<Transport<F, UnixStream>>, timeouts: Timeouts) -> Self {
+        let shared = Arc::new(Shared { pool: Arc::new(pool), timeouts });
+        Self { shared, messages: PhantomData }
     }
 
-    /// Begins any request of this wire. Nothing is sent before it is awaited.
+    /// Begins a request that is a whole message. It is sent when it is awaited.
     ///
-    /// On Kakehi's own wire, an empty id is filled in, and the clocks are those of the builder.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
-    /// # let (_dir, path) = server();
-    /// use kakehi_client::{Client, Request};
-    ///
-    /// let client = Client::connect(path).await?;
-    /// let without_command = Request::new("My-urgent-request");
-    /// assert_eq!(client.call(without_command).await?.content, None);
-    /// # Ok(()) }
-    /// ```
-    pub fn call(&self, message: Tx) -> RequestBuilder<'static, Tx, Rx, F> {
-        let Shared { pool, clocks } = &*self.shared;
-        RequestBuilder::new(message, *clocks, Home::Pool(Place::new(pool)))
+    /// An empty [`Request::id`] is filled in, and the timeouts are those of the builder.
+    pub fn message(&self, message: Tx) -> RequestBuilder<'static, Tx, Rx, F> {
+        self.begin(message)
     }
 
-    /// Has a connection ready, so that an error shows early: does nothing if one is idle.
+    /// Begins a request with messages of any types, over the same pool.
+    pub(crate) fn begin<T, R>(&self, message: T) -> RequestBuilder<'static, T, R, F> {
+        let Shared { pool, timeouts } = &*self.shared;
+        RequestBuilder::new(message, *timeouts, Source::Pool(Slot::new(pool)))
+    }
+
+    /// Opens a connection, so that an error shows early. Does nothing if one is idle.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`] or, after the client's clocks, [`Error::is_timeout`].
+    /// [`Error::is_unconnected`], or [`Error::is_timeout`] after the client's timeout or deadline.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -141,33 +143,34 @@ impl<Tx, Rx, F> Client<Tx, Rx, F> {
     /// # Ok(()) }
     /// ```
     pub async fn ready(&self) -> Result<(), Error<Rx>> {
-        let wait = Wait::start(self.shared.clocks);
-        let order = Order { end: wait.end(), failures: 0, cause: None };
-        let kind = match Place::new(&self.shared.pool).open(order).await {
-            Ok(mut opened) => {
-                opened.place.give_back(opened.link, Instant::now());
-                return Ok(());
-            }
-            Err(Unopened::Failed(error)) => Kind::Unconnected(error),
-            Err(Unopened::Late { during, cause }) => {
-                Kind::Clock { clock: wait.expired(), during, cause }
-            }
-        };
-        Err(Error::new(Outcome::NotSent, kind))
+        let mut slot = Slot::new(&self.shared.pool);
+        let (mut timers, mut timer) =
+            (Timers::start(self.shared.timeouts, false), Timer::default());
+        poll_fn(|cx| {
+            let kind = match slot.poll_transport(cx) {
+                Poll::Ready(Ok((transport, _))) => {
+                    slot.give_back(transport, Instant::now());
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => Kind::from(error),
+                Poll::Pending => {
+                    let expired = ready!(timers.poll(&mut timer, false, cx));
+                    let (waiting_for, cause) = slot.waiting_for();
+                    Kind::Expired { expired, waiting_for, cause }
+                }
+            };
+            Poll::Ready(Err(Error::new(Outcome::NotSent, kind)))
+        })
+        .await
     }
 
-    /// The counters as they are now: of all clones together.
-    ///
-    /// ```
-    /// let client = kakehi_client::Client::builder("/run/app/app.sock").build();
-    /// assert_eq!((client.stats().busy, client.path().to_str()), (0, Some("/run/app/app.sock")));
-    /// ```
+    /// The counters of all clones together.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> ClientStats {
         self.shared.pool.stats()
     }
 
-    /// Where the server listens.
+    /// The path of the server's socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.pool.connector.path
@@ -175,7 +178,7 @@ impl<Tx, Rx, F> Client<Tx, Rx, F> {
 }
 
 impl<C, Rx, F> Client<Request<C>, Rx, F> {
-    /// Begins a request for `command`. Nothing is sent before it is awaited.
+    /// Begins a request for `command`. It is sent when it is awaited.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
@@ -188,24 +191,20 @@ impl<C, Rx, F> Client<Request<C>, Rx, F> {
     /// assert_eq!(answer.content.expect("its command")["echo"]["text"], "hello");
     /// # Ok(()) }
     /// ```
-    pub fn request(&self, command: impl Into<C>) -> RequestBuilder<'static, Request<C>, Rx, F>
-    where
-        Rx: Reply,
-        F: Encode<Request<C>> + Decode<Rx>,
-    {
-        self.call(Request::with_command("", command.into()))
+    pub fn request(&self, command: impl Into<C>) -> RequestBuilder<'static, Request<C>, Rx, F> {
+        self.message(Request::with_command("", command.into()))
     }
 }
 
 impl<Tx, Rx, F> Clone for Client<Tx, Rx, F> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), messages: PhantomData }
     }
 }
 
 impl<Tx, Rx, F> fmt::Debug for Client<Tx, Rx, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { pool, clocks } = &*self.shared;
-        f.debug_struct("Client").field("pool", pool).field("clocks", clocks).finish()
+        let Shared { pool, timeouts } = &*self.shared;
+        f.debug_struct("Client").field("pool", pool).field("timeouts", timeouts).finish()
     }
 }

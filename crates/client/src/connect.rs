@@ -1,4 +1,4 @@
-//! How a connection is made: the checks of what is there, and trying again where that was asked.
+//! How a client connects, and when it tries again.
 
 use std::{
     fmt, fs,
@@ -9,17 +9,16 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::{BUSY_POLL, Limits};
+use kakehi_channel::{BUSY_POLL, BufferLimits, BusyPoll, Channel, Format};
 use tokio::net::UnixStream;
 
-/// How a client tries again where no connection can be made now, but soon may be: the socket is
-/// not there, nobody listens on it, the server's queue of connections is full, or the server ended
-/// with the connection in its queue; and where the server refuses for that it is busy, or is
-/// shutting down, before anything of the request was shown.
+/// How a client tries again: while it cannot connect, because the server restarts or its queue of
+/// connections is full, and while the server refuses a request because it is busy or shutting
+/// down. The request was not started then.
 ///
-/// It waits between two tries, twice as long each time, and a random part of that less, so that
-/// many clients do not come back at once. It goes on until one of the request's clocks runs out;
-/// without any clock, for ever.
+/// The delay before each further try is twice the one before. Up to half of it is random, so that
+/// many clients do not return at once. The client tries until the request's timeout or deadline
+/// passes; without either, forever.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,48 +34,43 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// Waits up to `first` before the second try, and never longer than `max`. Both are at least
-    /// 1 ms.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use kakehi_client::Reconnect;
-    ///
-    /// let patient = Reconnect::new(Duration::from_millis(100), Duration::from_secs(30));
-    /// # assert_ne!(patient, Reconnect::default());
-    /// ```
+    /// Waits for up to `first` before the second try, and for at most `max` before each later one.
+    /// Both are at least 1 ms.
     #[must_use]
     pub const fn new(first: Duration, max: Duration) -> Self {
         Self { first, max }
     }
 
-    /// How long to wait after so many failures: a random time in the upper half of the backoff.
+    /// The delay after this many failures: a random time in the upper half of the backoff.
     pub(crate) fn delay(&self, failures: u32) -> Duration {
         const LEAST: Duration = Duration::from_millis(1);
         let doublings = failures.saturating_sub(1).min(20);
         let backoff = self.first.max(LEAST).saturating_mul(1 << doublings).min(self.max.max(LEAST));
         let half = backoff / 2;
         let range = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1);
-        // Each `RandomState` differs: enough to keep clients apart, and no dependency.
+        // Each `RandomState` differs, which keeps clients apart without a dependency.
         half + Duration::from_nanos(RandomState::new().hash_one(failures) % range)
     }
 }
 
 impl Default for Reconnect {
-    /// 10 ms at first, 1 s at most.
+    /// First 10 ms, at most 1 s.
     fn default() -> Self {
         Self::new(Duration::from_millis(10), Duration::from_secs(1))
     }
 }
 
-/// Where the server is, and what is expected of it.
+/// A channel to the server.
+type Dialed<Tx, Rx, F> = Channel<Tx, Rx, F, BusyPoll<UnixStream>>;
+
+/// The address of the server, and the settings of its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) path: PathBuf,
     pub(crate) server_uid: Option<u32>,
     pub(crate) reconnect: Option<Reconnect>,
-    pub(crate) incoming: Limits,
-    pub(crate) outgoing: Limits,
+    pub(crate) incoming: BufferLimits,
+    pub(crate) outgoing: BufferLimits,
     pub(crate) busy_poll: Duration,
 }
 
@@ -86,27 +80,28 @@ impl Connector {
             path,
             server_uid: None,
             reconnect: None,
-            incoming: Limits::CLIENT,
-            outgoing: Limits::DEFAULT,
+            incoming: BufferLimits::CLIENT,
+            outgoing: BufferLimits::DEFAULT,
             busy_poll: BUSY_POLL,
         }
     }
 
-    /// Tries once.
-    pub(crate) async fn connect(&self) -> Result<UnixStream, Unconnected> {
+    /// Connects once.
+    pub(crate) async fn connect<Tx, Rx, F>(&self) -> Result<Dialed<Tx, Rx, F>, Unconnected>
+    where
+        F: Format + Default,
+    {
         let failed = |source| Unconnected::new(&self.path, source);
         let stream = UnixStream::connect(&self.path).await.map_err(failed)?;
-        let Some(expected) = self.server_uid else { return Ok(stream) };
-        match stream.peer_cred().map_err(failed)?.uid() {
-            found if found == expected => Ok(stream),
-            found => Err(Unconnected::WrongServer { path: self.path.clone(), expected, found }),
+        if let Some(expected) = self.server_uid {
+            let found = stream.peer_cred().map_err(failed)?.uid();
+            if found != expected {
+                let path = self.path.clone();
+                return Err(Unconnected::WrongServer { path, expected, found });
+            }
         }
-    }
-
-    /// How long to wait before the next try, if there is to be one.
-    pub(crate) fn retry(&self, error: &Unconnected, failures: u32) -> Option<Duration> {
-        let policy = self.reconnect.filter(|_| error.may_pass())?;
-        Some(policy.delay(failures))
+        let channel = Channel::with_limits(stream, self.incoming, self.outgoing);
+        Ok(channel.busy_poll(|socket| BusyPoll::new(socket, self.busy_poll)))
     }
 }
 
@@ -125,7 +120,7 @@ pub(crate) enum Unconnected {
         expected: u32,
         found: u32,
     },
-    /// The server has no room, or is ending: only the cause of a clock's end.
+    /// The server is busy or shutting down. Only the cause of a timeout or deadline.
     Refused {
         message: String,
     },
@@ -133,7 +128,7 @@ pub(crate) enum Unconnected {
 
 impl Unconnected {
     fn new(path: &Path, source: io::Error) -> Self {
-        // To connect to what is no socket is refused as if nobody listened on it.
+        // The system does not tell a file that is not a socket from a socket without a server.
         let is_refused = source.kind() == io::ErrorKind::ConnectionRefused;
         if is_refused && fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Self::NotASocket { path: path.to_owned() };
@@ -141,10 +136,10 @@ impl Unconnected {
         Self::Io { path: path.to_owned(), source }
     }
 
-    /// Whether it may be different soon.
-    fn may_pass(&self) -> bool {
+    /// Whether another try may succeed soon.
+    pub(crate) fn may_pass(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, WouldBlock};
-        // Reset: the server ended with the connection still in its queue.
+        // Reset: the server exited with the connection still in its queue.
         matches!(self.io_kind(), Some(ConnectionRefused | ConnectionReset | NotFound | WouldBlock))
     }
 
@@ -176,7 +171,7 @@ impl fmt::Display for Unconnected {
             Self::Refused { message } => write!(f, "the server refused: {message}"),
             Self::WrongServer { path, expected, found } => {
                 let path = path.display();
-                write!(f, "the server on {path} is of uid {found}, expected was uid {expected}")
+                write!(f, "the server on {path} runs as uid {found}, expected uid {expected}")
             }
         }
     }

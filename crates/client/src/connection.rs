@@ -1,182 +1,156 @@
 //! One exclusive connection.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
-use kakehi_channel::{Channel, Decode, Encode, Json, Reply, Request, Response};
-use tokio::net::UnixStream;
+use kakehi_channel::{BusyPoll, Channel, Json, Request, Response};
+use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
-    Clocks, Error, Outcome, Pipeline, RequestBuilder,
-    clocks::{Wait, limit},
+    Error, Outcome, Pipeline, RequestBuilder, Timeouts,
     connect::Connector,
-    home::Home,
-    kind::{During, Kind},
-    link::Link,
+    error::{Kind, WaitingFor},
+    pool::{Source, Transport},
+    timers::{Expired, limit},
 };
 
-/// One connection, for one request at a time, or for many written at once.
+/// One connection, for one request at a time or for a [`Pipeline`] of many.
 ///
-/// It sends `Tx`, receives `Rx`, in format `F` over the byte stream `S`, as its [`Channel`] does.
-/// It never opens another: once a request on it failed to be answered, or was given up, it is
-/// closed, and each later request is an error that says so. A [`Client`](crate::Client) reconnects.
+/// It sends `Tx` and receives `Rx`, in format `F` over the byte stream `S`, as its [`Channel`]
+/// does. It never reconnects: after a request that was given up or failed without an answer, it is
+/// closed, and each later request returns an error. A [`Client`](crate::Client) reconnects.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
 /// # let (_dir, path) = server();
-/// use kakehi_client::Connection;
+/// use kakehi_client::{Connection, Request};
 ///
 /// let mut connection = Connection::connect(path).await?;
 /// let answer = connection.request("reload").await?;
 /// assert_eq!(answer.message, "done");
+///
+/// let without_command = Request::new("My-urgent-request");
+/// assert_eq!(connection.message(without_command).await?.content, None);
+/// assert!(connection.into_channel().is_some());
 /// # Ok(()) }
 /// ```
 pub struct Connection<Tx = Request, Rx = Response, F = Json, S = UnixStream> {
-    /// Lent to the request that is under way; it comes back if that ends well.
-    link: Option<Link<Tx, Rx, F, S>>,
-    clocks: Clocks,
+    /// Lent to the request that is under way, which gives it back if it ends well.
+    transport: Option<Transport<F, S>>,
+    timeouts: Timeouts,
+    messages: PhantomData<fn(Tx) -> Rx>,
+}
+
+impl<Tx, Rx, F> Connection<Tx, Rx, F> {
+    /// Makes a connection of a channel on which no request is under way, and polls its socket for
+    /// up to `time` before the task sleeps: see [`BusyPoll`].
+    #[must_use]
+    pub fn busy_poll(channel: Channel<Tx, Rx, F>, time: Duration) -> Self {
+        Self::over(channel.busy_poll(|socket| BusyPoll::new(socket, time)))
+    }
 }
 
 impl Connection {
-    /// Connects to a server's socket, within [`Clocks::DEFAULT`]'s timeout.
+    /// Connects to the server that listens on `path`, within 30 s.
     ///
     /// # Errors
     /// [`Error::is_unconnected`] or [`Error::is_timeout`].
     ///
     /// # Cancel safety
-    /// Cancel safe: a connection is made or not.
+    /// Cancel safe.
     pub async fn connect(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        const TIMEOUT: Duration = Duration::from_secs(30);
         let connector = Connector::new(path.into());
-        let wait = Wait::start(Clocks::DEFAULT);
-        let connected = match wait.end() {
-            None => Ok(connector.connect().await),
-            Some(end) => tokio::time::timeout_at(end, connector.connect()).await,
+        let kind = match timeout(TIMEOUT, connector.connect()).await {
+            Ok(Ok(channel)) => return Ok(Self::over(channel)),
+            Ok(Err(error)) => Kind::from(error),
+            Err(_) => Kind::expired(Expired::Timeout(TIMEOUT), WaitingFor::Connection),
         };
-        let stream = connected
-            .map_err(|_| {
-                let clock = wait.expired();
-                Kind::Clock { clock, during: During::Connecting, cause: None }
-            })
-            .and_then(|connected| connected.map_err(Kind::from))
-            .map_err(|kind| Error::new(Outcome::NotSent, kind))?;
-        let channel = Channel::with_limits(stream, connector.incoming, connector.outgoing);
-        Ok(Self::new(channel.busy_poll(connector.busy_poll)))
+        Err(Error::new(Outcome::NotSent, kind))
     }
 }
 
-/// Its settings, and requests of any wire.
+/// Its settings, and requests that are whole messages.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// use std::time::Duration;
-/// use kakehi_client::{Channel, Connection, Request, Response};
+/// use kakehi_client::{BUSY_POLL, Channel, Connection, Request, Response};
+///
+/// let (ours, _theirs) = Channel::<Request, Response>::pair().unwrap();
+/// assert!(Connection::busy_poll(ours, BUSY_POLL).is_open());
 ///
 /// let (ours, _theirs) = Channel::<Request, Response>::pair().unwrap();
 /// let mut connection =
 ///     Connection::new(ours).timeout(Duration::from_secs(2)).deadline(Duration::from_secs(60));
-/// assert!(connection.call(Request::new("ID-1")).await.unwrap_err().is_timeout());
-/// assert!(!connection.is_open(), "nobody may get the answer to what was given up");
+/// assert!(connection.message(Request::new("ID-1")).await.unwrap_err().is_timeout());
+/// assert!(!connection.is_open(), "the late response must not be another request's");
 /// # }
 /// ```
 impl<Tx, Rx, F, S> Connection<Tx, Rx, F, S> {
-    /// Of a channel on which nothing is going on. Its clocks are [`Clocks::DEFAULT`].
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// use kakehi_client::{Channel, Connection, Request, Response};
-    ///
-    /// let (ours, _theirs) = Channel::<Request<u32>, Response<u32>>::pair().unwrap();
-    /// let connection = Connection::new(ours);
-    /// assert!(connection.is_open());
-    /// # }
-    /// ```
+    /// Makes a connection of a channel on which no request is under way. Its timeouts are those of
+    /// [`Timeouts::default`].
     #[must_use]
     pub fn new(channel: Channel<Tx, Rx, F, S>) -> Self {
-        Self { link: Some(Link::new(channel)), clocks: Clocks::DEFAULT }
+        Self::over(channel.busy_poll(BusyPoll::never))
     }
 
-    /// Sets how long its requests wait for each response unless they say otherwise; zero or `None`
-    /// is without limit.
+    fn over(channel: Channel<Tx, Rx, F, BusyPoll<S>>) -> Self {
+        let transport = Some(Transport::new(channel));
+        Self { transport, timeouts: Timeouts::default(), messages: PhantomData }
+    }
+
+    /// Sets how long a request waits for each response, unless it sets that itself. Default: 30 s.
+    /// Zero or `None` means no limit.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.clocks.timeout = limit(timeout);
+        self.timeouts.timeout = limit(timeout);
         self
     }
 
-    /// Sets how long its requests wait for the final response unless they say otherwise; zero or
-    /// `None` is without limit.
+    /// Sets how long a request waits for the final response, unless it sets that itself. Default:
+    /// no limit, as with zero or `None`.
     #[must_use]
     pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
-        self.clocks.deadline = limit(deadline);
+        self.timeouts.deadline = limit(deadline);
         self
     }
 
-    /// Begins any request of this wire. Nothing is sent before it is awaited.
+    /// Begins a request that is a whole message. It is sent when it is awaited.
     ///
-    /// On Kakehi's own wire, an empty id is filled in, and the clocks are those of the builder.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
-    /// # let (_dir, path) = server();
-    /// use kakehi_client::{Connection, Request};
-    ///
-    /// let mut connection = Connection::connect(path).await?;
-    /// let without_command = Request::new("My-urgent-request");
-    /// assert_eq!(connection.call(without_command).await?.content, None);
-    /// # Ok(()) }
-    /// ```
-    pub fn call(&mut self, message: Tx) -> RequestBuilder<'_, Tx, Rx, F, S> {
-        RequestBuilder::new(message, self.clocks, Home::Own(&mut self.link))
+    /// An empty [`Request::id`] is filled in, and the timeouts are those of the connection.
+    pub fn message(&mut self, message: Tx) -> RequestBuilder<'_, Tx, Rx, F, S> {
+        self.begin(message)
     }
 
-    /// Sends any requests of this wire: see [`pipeline`](Self::pipeline).
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
-    /// # let (_dir, path) = server();
-    /// use futures::StreamExt;
-    /// use kakehi_client::{Connection, Request};
-    ///
-    /// let mut connection = Connection::connect(path).await?;
-    /// let requests = ["a", "b"].map(Request::new);
-    /// let answers: Vec<_> = connection.pipeline_calls(requests).collect().await;
-    /// assert!(answers.iter().all(Result::is_ok));
-    /// # Ok(()) }
-    /// ```
-    pub fn pipeline_calls<I: IntoIterator<Item = Tx>>(
+    /// Begins a request with messages of any types.
+    pub(crate) fn begin<T, R>(&mut self, message: T) -> RequestBuilder<'_, T, R, F, S> {
+        RequestBuilder::new(message, self.timeouts, Source::Own(&mut self.transport))
+    }
+
+    /// Sends many requests that are whole messages: see [`pipeline`](Self::pipeline).
+    pub fn pipeline_messages<I: IntoIterator<Item = Tx>>(
         &mut self,
         messages: I,
     ) -> Pipeline<'_, I::IntoIter, Tx, Rx, F, S> {
-        Pipeline::new(messages.into_iter(), self.clocks, &mut self.link)
+        Pipeline::new(messages.into_iter(), self.timeouts, &mut self.transport)
     }
 
-    /// Whether another request can be sent, as far as is known.
+    /// Whether another request can be sent, as far as the client knows.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.link.is_some()
+        self.transport.is_some()
     }
 
-    /// Gives the channel back; `None` if the connection is closed.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
-    /// # let (_dir, path) = server();
-    /// let connection = kakehi_client::Connection::connect(path).await?;
-    /// let channel = connection.into_channel().expect("it is open");
-    /// assert!(channel.peer_cred().is_ok());
-    /// # Ok(()) }
-    /// ```
+    /// Returns the channel; `None` if the connection is closed.
     #[must_use]
     pub fn into_channel(self) -> Option<Channel<Tx, Rx, F, S>> {
-        self.link.map(|link| *link.channel)
+        self.transport.map(|transport| transport.channel.without_busy_poll().with_messages())
     }
 }
 
 impl<C, Rx, F, S> Connection<Request<C>, Rx, F, S> {
-    /// Begins a request for `command`. Nothing is sent before it is awaited.
+    /// Begins a request for `command`. It is sent when it is awaited.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
@@ -190,30 +164,31 @@ impl<C, Rx, F, S> Connection<Request<C>, Rx, F, S> {
     /// assert_eq!(responses.await?.status, Status::Ok);
     /// # Ok(()) }
     /// ```
-    pub fn request(&mut self, command: impl Into<C>) -> RequestBuilder<'_, Request<C>, Rx, F, S>
-    where
-        Rx: Reply,
-        F: Encode<Request<C>> + Decode<Rx>,
-    {
-        self.call(Request::with_command("", command.into()))
+    pub fn request(&mut self, command: impl Into<C>) -> RequestBuilder<'_, Request<C>, Rx, F, S> {
+        self.message(Request::with_command("", command.into()))
     }
 
     /// Sends many commands without waiting for the answers in between, in as few system calls as
-    /// they fit in, and yields the outcome of each, in order.
+    /// possible. Returns a stream of their outcomes, in order.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
     /// # let (_dir, path) = server();
     /// use futures::StreamExt;
-    /// use kakehi_client::Connection;
+    /// use kakehi_client::{Connection, Outcome, Request};
     ///
     /// let mut connection = Connection::connect(path).await?;
     /// let mut outcomes = connection.pipeline(["one", "fail", "three"]);
     /// assert!(outcomes.next().await.expect("the first").is_ok());
-    /// assert!(outcomes.next().await.expect("the second").unwrap_err().is_failed());
+    /// assert!(outcomes.next().await.expect("the second").unwrap_err().outcome() == Outcome::Failed);
     /// assert!(outcomes.next().await.expect("the third").is_ok());
     /// assert!(outcomes.next().await.is_none());
+    /// drop(outcomes);
+    ///
+    /// let requests = ["a", "b"].map(Request::new);
+    /// let answers: Vec<_> = connection.pipeline_messages(requests).collect().await;
+    /// assert!(answers.len() == 2 && answers.iter().all(Result::is_ok));
     /// # Ok(()) }
     /// ```
     pub fn pipeline<I>(
@@ -224,15 +199,15 @@ impl<C, Rx, F, S> Connection<Request<C>, Rx, F, S> {
         I: IntoIterator<Item: Into<C>>,
     {
         let request = |command: I::Item| Request::with_command("", command.into());
-        self.pipeline_calls(commands.into_iter().map(request))
+        self.pipeline_messages(commands.into_iter().map(request))
     }
 }
 
 impl<Tx, Rx, F, S: fmt::Debug> fmt::Debug for Connection<Tx, Rx, F, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("link", &self.link)
-            .field("clocks", &self.clocks)
+            .field("transport", &self.transport)
+            .field("timeouts", &self.timeouts)
             .finish()
     }
 }

@@ -1,24 +1,67 @@
-//! The one error of this crate: what happened, and what became of the request.
+//! The error of a request, and the request's outcome.
 
-use std::{error::Error as StdError, fmt, io};
+use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use kakehi_channel::{Refusal, Reply, Response};
+use kakehi_channel::{ChannelError, Refusal, Response, ResponseMessage};
 
-use crate::{Outcome, clocks::Clock, connect::Unconnected, kind::Kind};
+use crate::{connect::Unconnected, timers::Expired};
 
-/// What went wrong with a request: ask by predicate, print for a person, follow
-/// [`source`](StdError::source) for the cause.
+/// Whether the server carried out a request that failed. The client never guesses: without
+/// certainty, the outcome is [`Unknown`](Self::Unknown).
 ///
-/// Each has an [`Outcome`]: it says what became of the request, which matters more than what
-/// happened. The other predicates say what happened. `Rx` is the type of a response.
+/// ```
+/// use kakehi_client::Outcome;
+///
+/// assert_eq!((Outcome::NotSent.name(), Outcome::Unknown.name()), ("not_sent", "unknown"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The request did not leave this process. It can be sent again.
+    NotSent,
+    /// The server refused the request before it started anything.
+    Refused,
+    /// The server answered ERROR.
+    Failed,
+    /// The server answered OK, but the content of that answer is not of the expected type. The
+    /// request was done.
+    Done,
+    /// At least a part of the request was sent, and no final response came. It may have been done,
+    /// may still run, or may never have been read.
+    Unknown,
+}
+
+impl Outcome {
+    /// Its name in logs and in JSON: `not_sent`, `refused`, `failed`, `done` or `unknown`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Done => "done",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An error of a request. Its predicates name the error, `Display` explains it to a
+/// person, and [`source`](StdError::source) is its cause.
+///
+/// Each error has an [`Outcome`], which says what became of the request. `Rx` is the type of a
+/// response.
 ///
 /// ```
 /// use kakehi_client::{Client, Outcome};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let error = Client::connect("/nowhere").await.unwrap_err();
-/// assert!(error.is_not_sent() && error.is_unconnected());
-/// assert_eq!(error.outcome(), Outcome::NotSent);
+/// assert!(error.outcome() == Outcome::NotSent && error.is_unconnected());
 /// assert_eq!(error.io_kind(), Some(std::io::ErrorKind::NotFound));
 /// assert!(error.to_string().starts_with("cannot connect to /nowhere: "));
 /// # }
@@ -31,7 +74,55 @@ struct Inner<Rx> {
     response: Option<Rx>,
 }
 
-/// What the server said.
+/// The kind of an error.
+pub(crate) enum Kind {
+    /// The server's final response is ERROR.
+    Answered {
+        message: String,
+        refusal: Option<Refusal>,
+        /// It arrived after the deadline.
+        is_late: bool,
+    },
+    /// The server's final response is OK, and only its envelope can be decoded.
+    Unreadable {
+        message: String,
+        source: ChannelError,
+    },
+    Unconnected(Unconnected),
+    Expired {
+        expired: Expired,
+        waiting_for: WaitingFor,
+        cause: Option<Box<Unconnected>>,
+    },
+    Channel(ChannelError),
+    OtherId {
+        expected: String,
+        found: String,
+    },
+    UnknownStatus,
+    Unexpected,
+    Closed,
+    Over,
+    /// Of a transport other than a socket.
+    Transport(String),
+}
+
+/// The wait during which the timeout or the deadline passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WaitingFor {
+    Slot,
+    Connection,
+    Write,
+    Response,
+}
+
+impl Kind {
+    pub(crate) fn expired(expired: Expired, waiting_for: WaitingFor) -> Self {
+        Self::Expired { expired, waiting_for, cause: None }
+    }
+}
+
+/// The server's answer.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -41,178 +132,208 @@ struct Inner<Rx> {
 /// theirs.send(Response::refused("ID-1", Refusal::Busy, "2 runs already")).await.unwrap();
 /// let error = Connection::new(ours).request("backup").id("ID-1").await.unwrap_err();
 /// assert_eq!(error.refusal(), Some(Refusal::Busy));
-/// assert_eq!(error.response().expect("it is kept").message, "2 runs already");
-/// let response = error.into_response().expect("the same");
-/// # let _ = response;
+/// assert_eq!(error.response().expect("the server's response").message, "2 runs already");
+/// assert_eq!(error.to_string(), "the server refused: 2 runs already");
+/// assert!(error.into_response().is_some());
 /// # }
 /// ```
 impl<Rx> Error<Rx> {
+    /// A response that cannot be decoded; the outcome is unknown.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn undecodable(source: ChannelError) -> Self {
+        Self::new(Outcome::Unknown, source)
+    }
+
+    /// An error of another transport than a socket; `message` says what happened.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn transport(outcome: Outcome, message: String) -> Self {
+        Self::new(outcome, Kind::Transport(message))
+    }
+
+    /// A timeout or a deadline passed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn expired(outcome: Outcome, after: Duration, is_deadline: bool) -> Self {
+        let expired = if is_deadline { Expired::Deadline(after) } else { Expired::Timeout(after) };
+        Self::new(outcome, Kind::expired(expired, WaitingFor::Response))
+    }
+
+    /// The final response is ERROR.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn answered(response: Rx) -> Self
+    where
+        Rx: ResponseMessage,
+    {
+        let is_refused = response.refusal().is_some();
+        let outcome = if is_refused { Outcome::Refused } else { Outcome::Failed };
+        Self::from_answer(outcome, response, false)
+    }
+
     pub(crate) fn new(outcome: Outcome, kind: impl Into<Kind>) -> Self {
         Self(Box::new(Inner { outcome, kind: kind.into(), response: None }))
     }
 
-    /// About a response that cannot be taken for an answer.
-    pub(crate) fn with_response(self, response: Rx) -> Self {
-        let mut inner = self.0;
-        inner.response = Some(response);
-        Self(inner)
+    pub(crate) fn with_response(mut self, response: Rx) -> Self {
+        self.0.response = Some(response);
+        self
     }
 
-    pub(crate) fn answer(outcome: Outcome, response: Rx) -> Self
+    /// A final response other than OK. `is_late`: it arrived after the deadline.
+    pub(crate) fn from_answer(outcome: Outcome, response: Rx, is_late: bool) -> Self
     where
-        Rx: Reply,
+        Rx: ResponseMessage,
     {
         let message = response.message().unwrap_or_default().to_owned();
         let refusal = response.refusal();
-        Self::new(outcome, Kind::Answer { message, refusal }).with_response(response)
+        Self::new(outcome, Kind::Answered { message, refusal, is_late }).with_response(response)
     }
 
-    /// What became of the request.
+    /// An OK of which only the envelope, `response`, can be decoded.
+    pub(crate) fn unreadable(source: ChannelError, response: Rx) -> Self
+    where
+        Rx: ResponseMessage,
+    {
+        let message = response.message().unwrap_or_default().to_owned();
+        Self::new(Outcome::Done, Kind::Unreadable { message, source }).with_response(response)
+    }
+
+    /// Returns the outcome of the request.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
     }
 
-    /// The response that the error is about: the final ERROR, whole; or one that belongs to
-    /// another request, or has a status that is not known here.
+    /// The response that the error is about: the final ERROR, the final OK without the content
+    /// that cannot be decoded, or a response with another id or an unknown status.
     #[must_use]
     pub fn response(&self) -> Option<&Rx> {
         self.0.response.as_ref()
     }
 
-    /// The same, to keep.
+    /// The same response, owned.
     #[must_use]
     pub fn into_response(self) -> Option<Rx> {
         self.0.response
     }
 
-    /// Why the server did not start, if it said so.
+    /// The bytes of the response that cannot be decoded.
     #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn payload(&self) -> Option<&[u8]> {
         match &self.0.kind {
-            Kind::Answer { refusal, .. } => *refusal,
+            Kind::Channel(error) | Kind::Unreadable { source: error, .. } => {
+                error.payload().map(AsRef::as_ref)
+            }
             _ => None,
         }
     }
 
-    /// What the system said, if the error is the system's.
+    /// Why the server refused the request, if it did.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match &self.0.kind {
+            Kind::Answered { refusal, .. } => *refusal,
+            _ => None,
+        }
+    }
+
+    /// The kind of the IO error, if the system reported one.
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
-        self.0.kind.io_kind()
+        match &self.0.kind {
+            Kind::Unconnected(error) => error.io_kind(),
+            Kind::Expired { cause: Some(error), .. } => error.io_kind(),
+            Kind::Channel(error) => error.io_kind(),
+            _ => None,
+        }
     }
 }
 
-/// What became of the request: exactly one of these holds.
-///
-/// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
-/// # let (_dir, path) = server();
-/// let client = kakehi_client::Client::connect(path).await?;
-/// let error = client.request("fail").await.unwrap_err();
-/// assert!(error.is_failed() && !error.is_refused() && !error.is_unknown());
-/// assert_eq!(error.to_string(), "the server answered ERROR: no such job");
-/// assert_eq!(error.response().expect("it is kept").message, "no such job");
-/// # Ok(()) }
-/// ```
-impl<Rx> Error<Rx> {
-    /// Nothing of the request left this process.
-    #[must_use]
-    pub fn is_not_sent(&self) -> bool {
-        self.outcome() == Outcome::NotSent
-    }
-
-    /// The server said no before it started anything.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.outcome() == Outcome::Refused
-    }
-
-    /// The server answered that it failed.
-    #[must_use]
-    pub fn is_failed(&self) -> bool {
-        self.outcome() == Outcome::Failed
-    }
-
-    /// It was sent, and nobody can say whether it was done.
-    #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        self.outcome() == Outcome::Unknown
-    }
-}
-
-/// What happened.
+/// Predicates of the error kind.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// use std::time::Duration;
-/// use kakehi_client::{Channel, Connection, Request, Response};
+/// use kakehi_client::{Channel, Connection, Outcome, Request, Response};
 ///
 /// let (ours, _theirs) = Channel::<Request, Response>::pair().unwrap();
 /// let mut connection = Connection::new(ours);
 /// let error = connection.request("sleep").timeout(Duration::from_secs(2)).await.unwrap_err();
-/// assert!(error.is_timeout() && error.is_unknown() && !error.is_deadline());
+/// assert!(error.is_timeout() && error.outcome() == Outcome::Unknown && !error.is_deadline());
 /// assert!(!error.is_disconnected() && !error.is_unexpected() && !error.is_malformed());
 /// assert!(!error.is_too_large() && !error.is_unencodable());
 /// assert_eq!(error.to_string(), "timed out after 2s waiting for a response");
 ///
 /// let error = connection.request("again").await.unwrap_err();
-/// assert!(error.is_disconnected() && error.is_not_sent());
+/// assert!(error.is_disconnected() && error.outcome() == Outcome::NotSent);
 ///
 /// let error = kakehi_client::Client::connect("/etc/passwd").await.unwrap_err();
 /// assert!(error.is_unconnected() && error.is_not_a_socket() && !error.is_wrong_server());
 /// # }
 /// ```
 impl<Rx> Error<Rx> {
-    /// A clock ran out, the one for each response or the one for all.
+    /// The timeout of a response or the deadline of the request passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self.0.kind, Kind::Clock { .. })
+        matches!(self.0.kind, Kind::Expired { .. }) || self.is_deadline()
     }
 
-    /// The clock for all of a request ran out.
+    /// The deadline of the request passed. If the server cancelled the request and answered ERROR,
+    /// the outcome is failed, otherwise it is unknown.
     #[must_use]
     pub fn is_deadline(&self) -> bool {
-        matches!(self.0.kind, Kind::Clock { clock: Clock::Deadline(_), .. })
+        match &self.0.kind {
+            Kind::Expired { expired, .. } => matches!(expired, Expired::Deadline(_)),
+            Kind::Answered { is_late, .. } => *is_late,
+            _ => false,
+        }
     }
 
-    /// No connection could be made, for the reason that [`io_kind`](Self::io_kind) says, if the
-    /// system gave one.
+    /// The client cannot connect. [`io_kind`](Self::io_kind) tells why, if the system reported
+    /// it.
     #[must_use]
     pub fn is_unconnected(&self) -> bool {
-        matches!(self.0.kind, Kind::Unconnected(_))
+        match self.0.kind {
+            Kind::Unconnected(_) => true,
+            Kind::Transport(_) => self.outcome() == Outcome::NotSent,
+            _ => false,
+        }
     }
 
-    /// What is on the path is not a socket.
+    /// The path is not a socket.
     #[must_use]
     pub fn is_not_a_socket(&self) -> bool {
         matches!(self.0.kind, Kind::Unconnected(Unconnected::NotASocket { .. }))
     }
 
-    /// The server runs as another user than was expected.
+    /// The server runs as another user than
+    /// [expected](crate::ClientBuilder::expect_server_uid).
     #[must_use]
     pub fn is_wrong_server(&self) -> bool {
         matches!(self.0.kind, Kind::Unconnected(Unconnected::WrongServer { .. }))
     }
 
-    /// The connection is over: it ended before the final response, or had ended before.
+    /// The connection ended before the final response, or was closed already.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
         match &self.0.kind {
             Kind::Channel(error) => error.is_disconnected(),
             Kind::Closed => true,
+            Kind::Transport(_) => self.outcome() == Outcome::Unknown,
             _ => false,
         }
     }
 
-    /// A response came that is not the request's: of another id, or one that nobody had asked
-    /// for, as a second final one is.
+    /// A response arrived that does not belong to the request: it has another id, or it came
+    /// before the request was sent.
     #[must_use]
     pub fn is_unexpected(&self) -> bool {
         matches!(self.0.kind, Kind::OtherId { .. } | Kind::Unexpected)
     }
 
-    /// A response came that is not one of this wire, or whose status is not known here.
+    /// A response cannot be decoded, or has an unknown status.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         match &self.0.kind {
@@ -222,20 +343,20 @@ impl<Rx> Error<Rx> {
         }
     }
 
-    /// The request or a response is over the limit.
+    /// The request or a response exceeds its limit.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         matches!(&self.0.kind, Kind::Channel(error) if error.is_too_large())
     }
 
-    /// The command cannot be written in this format.
+    /// The format cannot encode the request.
     #[must_use]
     pub fn is_unencodable(&self) -> bool {
         matches!(&self.0.kind, Kind::Channel(error) if error.is_unencodable())
     }
 }
 
-/// What the server says in an ERROR is shown as it came: a terminal may have to be protected.
+/// Includes the server's message unchanged. Escape it before printing it to a terminal.
 impl<Rx> fmt::Display for Error<Rx> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.kind.fmt(f)
@@ -250,6 +371,69 @@ impl<Rx> fmt::Debug for Error<Rx> {
 
 impl<Rx> StdError for Error<Rx> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.kind.source()
+        let unconnected = match &self.0.kind {
+            Kind::Unconnected(error) => error,
+            Kind::Expired { cause: Some(error), .. } => error,
+            Kind::Channel(error) | Kind::Unreadable { source: error, .. } => return Some(error),
+            _ => return None,
+        };
+        unconnected.source().map(|source| source as _)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { message, refusal: Some(_), .. } => {
+                write!(f, "the server refused: {message}")
+            }
+            Self::Answered { message, .. } => write!(f, "the server answered ERROR: {message}"),
+            Self::Unreadable { message, source } => {
+                write!(f, "the server answered OK ({message:?}), but its content is a {source}")
+            }
+            Self::Unconnected(error) => error.fmt(f),
+            Self::Expired { expired, waiting_for, cause } => {
+                match expired {
+                    Expired::Timeout(after) => write!(f, "timed out after {after:?}")?,
+                    Expired::Deadline(after) => write!(f, "the deadline of {after:?} passed")?,
+                }
+                write!(f, " waiting {waiting_for}")?;
+                cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
+            Self::Channel(error) => error.fmt(f),
+            Self::OtherId { expected, found } => {
+                write!(f, "a response to the request {found:?} came instead of {expected:?}")
+            }
+            Self::UnknownStatus => f.write_str("the response has an unknown status"),
+            Self::Unexpected => f.write_str("a response arrived before a request was sent"),
+            Self::Closed => {
+                f.write_str("the connection is closed: a request on it failed or was given up")
+            }
+            Self::Over => f.write_str("the final response was returned before"),
+            Self::Transport(message) => f.write_str(message),
+        }
+    }
+}
+
+impl fmt::Display for WaitingFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slot => "for a connection to be free",
+            Self::Connection => "to be connected",
+            Self::Write => "for the server to read the request",
+            Self::Response => "for a response",
+        })
+    }
+}
+
+impl From<ChannelError> for Kind {
+    fn from(error: ChannelError) -> Self {
+        Self::Channel(error)
+    }
+}
+
+impl From<Unconnected> for Kind {
+    fn from(error: Unconnected) -> Self {
+        Self::Unconnected(error)
     }
 }

@@ -1,5 +1,5 @@
-//! Asks a daemon over its Unix socket, on tokio: one request, any number of progress messages,
-//! exactly one final answer.
+//! Sends requests to a daemon over its Unix socket, on tokio. A request gets any number of progress
+//! responses, then exactly one final response.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
@@ -10,106 +10,94 @@
 //!
 //! let client = Client::connect(path).await?;
 //!
-//! // The final answer alone:
+//! // The final response alone:
 //! let answer = client.request("reload").await?;
 //! assert_eq!(answer.message, "done");
 //!
-//! // Or each response as it comes:
-//! let patience = Duration::from_secs(2); // the server is told, and says in time that it is at work
-//! let mut responses = client.request("backup").timeout(patience).send().await?;
-//! while let Some(response) = responses.next_within(patience).await? {
+//! // Or each response as it arrives:
+//! let timeout = Duration::from_secs(2); // per response; sent with the request
+//! let mut responses = client.request("backup").timeout(timeout).send().await?;
+//! while let Some(response) = responses.next_within(timeout).await? {
 //!     println!("{} {}", response.status, response.message);
 //! }
 //! # Ok(()) }
 //! ```
 //!
-//! # From the top down
-//! - A [`Client`] is for a whole program: cheap to clone, used from any number of tasks at once,
-//!   with a pool of connections that finds dead ones before they are used.
-//! - A [`Connection`] is exclusive: one request after the other on one byte stream of any kind, or
-//!   a [`Pipeline`] of many.
-//! - A [`RequestBuilder`] sets a request's id and clocks. Awaited, it gives the final response;
-//!   its `send` gives the [`Responses`], a stream that ends after the final one.
-//! - An [`Error`] tells what happened, and by its [`Outcome`] what became of the request.
+//! # Types
+//! - A [`Client`] serves a whole program. It is cheap to clone, any number of tasks can use it at
+//!   once, and it has a pool of connections.
+//! - A [`Connection`] is one byte stream of any kind, for one request at a time or a [`Pipeline`]
+//!   of many.
+//! - A [`RequestBuilder`] sets a request's id, timeout and deadline. `.await` returns the final
+//!   response; `send` returns the [`Responses`], a stream that ends after the final response.
+//! - An [`Error`] says what happened. Its [`Outcome`] says what became of the request.
 //!
-//! # Two clocks
-//! Each request has a timeout for each response, 30 s by default, that every response restarts;
-//! and a deadline for all of it, none by default. Both cover everything that is waited for: a free
-//! connection, connecting, writing and reading. Zero or `None` means without limit, never "at
-//! once". The server is told both: it sends keep-alives often enough for the first, which are not
-//! shown to the caller, and cancels the request at the second.
+//! # Timeout and deadline
+//! The timeout applies to each response, and each response restarts it. Default: 30 s. The deadline
+//! applies to the whole request. Default: no limit. Both cover the wait for a connection,
+//! connecting, writing and reading. Zero or `None` means no limit.
 //!
-//! # Four outcomes besides OK
+//! Both are sent to the server. It sends keep-alives at half of the timeout, which the client skips,
+//! and cancels the request at the deadline.
+//!
+//! # Outcomes of an error
 //! | outcome | what is certain | what to do |
 //! |---|---|---|
-//! | [`NotSent`](Outcome::NotSent) | nothing left this process | send it again |
+//! | [`NotSent`](Outcome::NotSent) | the request did not leave this process | send it again |
 //! | [`Refused`](Outcome::Refused) | the server did not start it | see [`Error::refusal`] |
-//! | [`Failed`](Outcome::Failed) | the server answered ERROR, see [`Error::response`] | as it says |
-//! | [`Unknown`](Outcome::Unknown) | it was sent, and no answer came | ask the server what it did |
+//! | [`Failed`](Outcome::Failed) | the server answered ERROR | see [`Error::response`] |
+//! | [`Done`](Outcome::Done) | the server answered OK, with a content that cannot be decoded | see [`Error::payload`] |
+//! | [`Unknown`](Outcome::Unknown) | it was sent, and no final response came | look at the server |
 //!
-//! An ERROR is an item like any other for who follows the [`Responses`], and an `Err` for who
-//! awaits the final one alone. Only what was not sent is sent again without being asked, and only
-//! where an idle connection turned out to have ended; an unknown outcome only if the request is
-//! [`idempotent`](RequestBuilder::idempotent).
+//! [`Responses`] yield an ERROR as an `Ok` item, as the server sent it. `.await` returns it as an
+//! `Err`.
 //!
-//! # What holds
-//! - A connection whose request was given up, by a drop, a timeout or an error, is closed and never
-//!   used again: no answer is ever another request's, and the server learns of it.
-//! - Dropping any future leaks no connection. Nothing is spawned; no lock is held while waiting.
-//! - The runtime never blocks, however long a server takes.
+//! The client sends a request again only if it was not sent because an idle connection had ended.
+//! With [`Reconnect`] it also does so if it cannot connect, or if a busy server refuses. It sends
+//! an [`idempotent`](RequestBuilder::idempotent) request again if the connection is lost.
 //!
-//! # What is observed
-//! Each request is a `tracing` span at the debug level with its id and outcome, and the client
-//! counts requests and latencies by outcome: [`Client::stats`].
+//! # Guarantees
+//! - A request that is dropped, times out or fails without an answer closes its connection. So the
+//!   server cancels the request, and no later request receives its response.
+//! - Dropping a future leaks no connection. The client spawns no task, and holds no lock while it
+//!   waits.
+//! - The client never blocks the runtime, however long the server takes.
+//!
+//! # Observability
+//! Each request is a `tracing` span at debug level, with its id and outcome. The client counts
+//! requests and latencies by outcome: see [`Client::stats`].
+//!
+//! With the feature `opentelemetry`, a request belongs to the trace of its span: the server's span
+//! becomes a child of it. If that span is disabled, it belongs to the trace of the current span.
 
-mod answer;
 mod builder;
 mod call;
 mod client;
-mod clocks;
+mod command;
 mod connect;
 mod connection;
 mod error;
-mod exchange;
-mod home;
-mod kind;
-mod link;
-#[cfg(all(test, shuttle))]
-mod model;
-mod open;
-mod outcome;
+#[cfg(feature = "opentelemetry")]
+mod otel;
 mod pipeline;
 mod pool;
 mod request;
 mod responses;
 mod stats;
-mod sync;
-mod verdict;
+mod timers;
 
-/// The `client` binary. It is part of the library for those who fuzz it, and of no API.
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod cli;
-
-/// The binary names the library as anybody would.
-#[cfg(feature = "cli")]
-extern crate self as kakehi_client;
-
-pub use answer::Answer;
 pub use builder::ClientBuilder;
-pub use call::{Call, unique_id};
 pub use client::Client;
-pub use clocks::Clocks;
+pub use command::{CommandError, CommandRequest, Event, Events, Reply};
 pub use connect::Reconnect;
 pub use connection::Connection;
-pub use error::Error;
+pub use error::{Error, Outcome};
 pub use kakehi_channel::{
-    BUSY_POLL, Channel, Limits, Refusal, Reply, Request, Response, Status, default_socket,
+    BUSY_POLL, BufferLimits, Channel, Refusal, Request, Response, ResponseMessage, Status,
+    TraceContext, default_socket,
 };
-pub use outcome::Outcome;
 pub use pipeline::Pipeline;
-pub use request::RequestBuilder;
-pub use responses::Responses;
-pub use stats::{Latencies, Stats};
-
-pub mod doctor;
+pub use request::{RequestBuilder, RequestMessage, unique_id};
+pub use responses::{FinalResponse, Responses};
+pub use stats::{ClientStats, Latencies};
+pub use timers::Timeouts;

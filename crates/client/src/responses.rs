@@ -1,30 +1,25 @@
-//! What a request is answered by: a stream up to the final response, or that one alone.
+//! The responses to a request: a stream up to the final response, or that one alone.
 
 use std::{
     fmt,
-    future::{IntoFuture, poll_fn},
+    future::{Future, IntoFuture, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures::{Stream, StreamExt, stream::FusedStream};
-use kakehi_channel::{Decode, Encode, Json, Reply};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::UnixStream,
-    time::{Instant, timeout},
-};
+use kakehi_channel::{ByteStream, Json, ResponseMessage, Speaks};
+use tokio::net::UnixStream;
 
 use crate::{
-    Answer, Call, Error, Outcome,
-    clocks::{A_LOOK, LATE},
-    exchange::Exchange,
-    kind::Kind,
+    Error, Outcome, RequestMessage,
+    call::{Call, Verdict},
+    error::Kind,
 };
 
-/// The responses to one request, in the order in which they come: a [`Stream`] that ends after
-/// the final one. Awaited, it gives the final one alone.
+/// The responses to one request, in order: a [`Stream`] that ends after the final response.
+/// Awaited, it returns the final response alone.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
@@ -34,9 +29,9 @@ use crate::{
 /// use kakehi_client::{Client, Status};
 ///
 /// let client = Client::connect(path).await?;
-/// let patience = Duration::from_secs(2);
-/// let mut responses = client.request("backup").timeout(patience).send().await?;
-/// while let Some(response) = responses.next_within(patience).await? {
+/// let timeout = Duration::from_secs(2);
+/// let mut responses = client.request("backup").timeout(timeout).send().await?;
+/// while let Some(response) = responses.next_within(timeout).await? {
 ///     match response.status {
 ///         Status::Processing => println!("... {}", response.message),
 ///         Status::Ok => println!("{}", response.message),
@@ -46,72 +41,69 @@ use crate::{
 /// # Ok(()) }
 /// ```
 ///
-/// # What it yields
-/// - Every response as an `Ok` item, an ERROR too: it is what the server said. Only who awaits the
-///   final one alone gets an ERROR as an `Err`.
-/// - No keep-alives: they restart the clock and are dropped.
-/// - A timeout as an `Err` item ([`Error::is_timeout`]): one may wait again, or drop this.
-/// - A frame that is no response as an `Err` item ([`Error::is_malformed`]): one may wait again,
-///   but it may have been the final one.
-/// - Everything else as an `Err` item after which the stream is over and the connection is
-///   closed: the deadline ([`Error::is_deadline`]), the connection's end before the final response
-///   ([`Error::is_disconnected`]), a response with another id ([`Error::is_unexpected`]).
+/// # Items
+/// - Each response is an `Ok` item, also a final ERROR. Only `.await` returns an ERROR as an
+///   `Err`.
+/// - Keep-alives restart the timeout and are skipped.
+/// - A timeout is an `Err` item ([`Error::is_timeout`]). The stream goes on.
+/// - A frame that is not a response is an `Err` item ([`Error::is_malformed`]). The stream goes
+///   on, but the frame may have been the final response.
+/// - If only the content of a response cannot be decoded, the response is an item without its
+///   content. If it is the final OK, it is an `Err` item ([`Outcome::Done`]) that holds it.
+/// - Any other error is the last item, and closes the connection: the deadline passed
+///   ([`Error::is_deadline`]), the connection ended ([`Error::is_disconnected`]), or a response
+///   has another id ([`Error::is_unexpected`]).
 ///
 /// # Drop
-/// Dropped before the final response, it closes the connection: that is how the server learns of
-/// it, and why no later request can get this one's answer.
-#[must_use = "dropped, it gives the request up"]
+/// Dropping it before the final response closes the connection. So the server learns of it, and no
+/// later request receives a response to this one.
+#[must_use = "dropping it gives the request up"]
 pub struct Responses<'c, Tx, Rx, F = Json, S = UnixStream> {
-    exchange: Exchange<'c, Tx, Rx, F, S>,
+    call: Call<'c, Tx, Rx, F, S>,
 }
 
-impl<'c, Tx: Call, Rx, F, S> Responses<'c, Tx, Rx, F, S> {
-    pub(crate) fn new(exchange: Exchange<'c, Tx, Rx, F, S>) -> Self {
-        Self { exchange }
+impl<'c, Tx: RequestMessage, Rx, F, S> Responses<'c, Tx, Rx, F, S> {
+    pub(crate) fn new(call: Call<'c, Tx, Rx, F, S>) -> Self {
+        Self { call }
     }
 
-    /// The id of the request, which each response carries; `None` on a wire without ids.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
-    /// # let (_dir, path) = server();
-    /// let client = kakehi_client::Client::connect(path).await?;
-    /// let responses = client.request("backup").id("nightly").send().await?;
-    /// assert_eq!(responses.id(), Some("nightly"));
-    /// # Ok(()) }
-    /// ```
+    pub(crate) fn into_call(self) -> Call<'c, Tx, Rx, F, S> {
+        self.call
+    }
+
+    /// The id of the request, which each response carries; `None` in a protocol without ids.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.exchange.id()
+        self.call.id()
     }
 }
 
 impl<Tx, Rx, F, S> Responses<'_, Tx, Rx, F, S>
 where
-    Tx: Call,
-    Rx: Reply,
-    F: Encode<Tx> + Decode<Rx>,
-    S: AsyncRead + AsyncWrite + Unpin,
+    Tx: RequestMessage,
+    Rx: ResponseMessage,
+    F: Speaks<Tx, Rx>,
+    S: ByteStream,
 {
-    /// The next response, if it comes within the request's timeout; `None` after the final one.
+    /// Returns the next response, within the request's timeout; `None` after the final one.
     ///
-    /// The clock of the first response has run while the request was sent, and goes on here; that
-    /// of each later one starts here. Both go on when the wait is dropped and made again, and start
-    /// anew with each keep-alive.
+    /// The first timeout started with the request, and stops while the caller does not wait. Each
+    /// later one starts with the wait. Both continue if the wait is dropped and begun again, and
+    /// restart with each keep-alive.
     ///
     /// # Errors
-    /// See [what it yields](Self#what-it-yields).
+    /// See [the items](Self#items).
     ///
     /// # Cancel safety
-    /// Cancel safe: dropped while it waits, it has lost nothing.
+    /// Cancel safe: no response is lost.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
     /// # let (_dir, path) = server();
     /// let client = kakehi_client::Client::connect(path).await?;
-    /// let mut responses = client.request("backup").send().await?;
+    /// let mut responses = client.request("backup").id("nightly").send().await?;
+    /// assert_eq!(responses.id(), Some("nightly"));
     /// let mut messages = vec![];
     /// while let Some(response) = responses.next().await {
     ///     messages.push(response?.message);
@@ -123,15 +115,14 @@ where
         StreamExt::next(self).await
     }
 
-    /// The next response, if it comes within `patience`, whatever the request's timeout is; zero
-    /// means without limit, never "at once". The deadline counts as ever. `None` after the final
-    /// one.
+    /// Returns the next response, within `timeout` instead of the request's timeout; `None` after
+    /// the final one. Zero means no limit. The deadline of the request applies as always.
     ///
-    /// The server is told the request's [`timeout`](crate::RequestBuilder::timeout), not this: it says
-    /// that it is still at work every half of that. So give both where this is the shorter one.
+    /// The server does not know this timeout: it sends keep-alives at half of the request's
+    /// [`timeout`](crate::RequestBuilder::timeout). If this one is shorter, set both.
     ///
     /// # Errors
-    /// See [what it yields](Self#what-it-yields).
+    /// See [the items](Self#items).
     ///
     /// # Cancel safety
     /// Cancel safe, as [`next`](Self::next) is.
@@ -152,87 +143,129 @@ where
     /// assert_eq!(response.expect("the final one").message, "at last");
     /// # Ok(()) }
     /// ```
-    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Rx>, Error<Rx>> {
-        self.exchange.wait.restart();
-        loop {
-            let mut next = poll_fn(|cx| self.exchange.poll_reply(false, cx));
-            // Each turn starts anew: what came last was a keep-alive.
-            let begun = Instant::now();
-            let mut item = match patience {
-                Duration::ZERO => Ok((&mut next).await),
-                patience => timeout(patience, &mut next).await,
-            };
-            // A process that was stopped hears of its clock before it hears of what has come.
-            if item.is_err() && begun.elapsed() > patience.saturating_add(LATE) {
-                item = timeout(A_LOOK, next).await;
-            }
-            let late = |_| Error::new(Outcome::Unknown, Kind::patience(patience));
-            match item.map_err(late)?.transpose()? {
-                Some(reply) if reply.is_keep_alive() => {}
-                reply => {
-                    self.exchange.has_shown();
-                    return Ok(reply);
-                }
-            }
-        }
+    pub async fn next_within(&mut self, timeout: Duration) -> Result<Option<Rx>, Error<Rx>> {
+        self.call.timers.use_timeout(timeout);
+        let shown = poll_fn(|cx| self.call.poll_shown(cx)).await.transpose()?;
+        Ok(shown.map(|(_, response)| response))
     }
 }
 
 impl<Tx, Rx, F, S> Stream for Responses<'_, Tx, Rx, F, S>
 where
-    Tx: Call,
-    Rx: Reply,
-    F: Encode<Tx> + Decode<Rx>,
-    S: AsyncRead + AsyncWrite + Unpin,
+    Tx: RequestMessage,
+    Rx: ResponseMessage,
+    F: Speaks<Tx, Rx>,
+    S: ByteStream,
 {
     type Item = Result<Rx, Error<Rx>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let exchange = &mut self.get_mut().exchange;
-        loop {
-            match ready!(exchange.poll_reply(true, cx)) {
-                Some(Ok(reply)) if reply.is_keep_alive() => {}
-                item => {
-                    exchange.has_shown();
-                    return Poll::Ready(item);
-                }
-            }
-        }
+        let this = self.get_mut();
+        this.call.timers.use_own_timeout();
+        let shown = ready!(this.call.poll_shown(cx));
+        Poll::Ready(shown.map(|item| item.map(|(_, response)| response)))
     }
 }
 
 impl<Tx, Rx, F, S> FusedStream for Responses<'_, Tx, Rx, F, S>
 where
-    Tx: Call,
-    Rx: Reply,
-    F: Encode<Tx> + Decode<Rx>,
-    S: AsyncRead + AsyncWrite + Unpin,
+    Tx: RequestMessage,
+    Rx: ResponseMessage,
+    F: Speaks<Tx, Rx>,
+    S: ByteStream,
 {
     fn is_terminated(&self) -> bool {
-        self.exchange.is_over()
+        self.call.is_over()
     }
 }
 
-/// Nothing in it is pinned: what it waits for is boxed, or polled by reference.
+/// The futures in it are boxed or polled by reference, so moving it is sound.
 impl<Tx, Rx, F, S> Unpin for Responses<'_, Tx, Rx, F, S> {}
 
 impl<'c, Tx, Rx, F, S> IntoFuture for Responses<'c, Tx, Rx, F, S>
 where
-    Tx: Call,
-    Rx: Reply,
-    F: Encode<Tx> + Decode<Rx>,
-    S: AsyncRead + AsyncWrite + Unpin,
+    Tx: RequestMessage,
+    Rx: ResponseMessage,
+    F: Speaks<Tx, Rx>,
+    S: ByteStream,
 {
     type Output = Result<Rx, Error<Rx>>;
-    type IntoFuture = Answer<'c, Tx, Rx, F, S>;
+    type IntoFuture = FinalResponse<'c, Tx, Rx, F, S>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Answer::new(self.exchange)
+    fn into_future(mut self) -> Self::IntoFuture {
+        self.call.timers.use_own_timeout();
+        FinalResponse::new(self.call)
     }
 }
 
 impl<Tx, Rx, F, S> fmt::Debug for Responses<'_, Tx, Rx, F, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Responses").field(&self.exchange).finish()
+        f.debug_tuple("Responses").field(&self.call).finish()
+    }
+}
+
+/// The final response to a request, as a future.
+///
+/// # Errors
+/// An ERROR is an error here ([`Outcome::Failed`] or [`Outcome::Refused`]) that holds the whole
+/// response. Each error of the [`Responses`] is one too, also a timeout.
+///
+/// # Cancel safety
+/// Dropping it before it is ready gives the request up and closes the connection.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
+/// # let (_dir, path) = server();
+/// use kakehi_client::Client;
+///
+/// let client = Client::connect(path).await?;
+/// let answer = tokio::spawn(client.request("reload").into_future());
+/// assert_eq!(answer.await.unwrap()?.message, "done");
+/// # Ok(()) }
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct FinalResponse<'c, Tx, Rx, F = Json, S = UnixStream> {
+    call: Call<'c, Tx, Rx, F, S>,
+}
+
+impl<'c, Tx, Rx, F, S> FinalResponse<'c, Tx, Rx, F, S> {
+    pub(crate) fn new(call: Call<'c, Tx, Rx, F, S>) -> Self {
+        Self { call }
+    }
+}
+
+impl<Tx, Rx, F, S> Future for FinalResponse<'_, Tx, Rx, F, S>
+where
+    Tx: RequestMessage,
+    Rx: ResponseMessage,
+    F: Speaks<Tx, Rx>,
+    S: ByteStream,
+{
+    type Output = Result<Rx, Error<Rx>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let call = &mut self.get_mut().call;
+        loop {
+            match ready!(call.poll_response(cx)) {
+                Some(Ok((Verdict::Final(None), response))) => return Poll::Ready(Ok(response)),
+                Some(Ok((Verdict::Final(Some(outcome)), response))) => {
+                    let is_late = call.timers.is_past_deadline();
+                    return Poll::Ready(Err(Error::from_answer(outcome, response, is_late)));
+                }
+                Some(Ok((Verdict::Progress | Verdict::KeepAlive, _))) => {}
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Err(Error::new(Outcome::Unknown, Kind::Over))),
+            }
+        }
+    }
+}
+
+/// The futures in it are boxed or polled by reference, so moving it is sound.
+impl<Tx, Rx, F, S> Unpin for FinalResponse<'_, Tx, Rx, F, S> {}
+
+impl<Tx, Rx, F, S> fmt::Debug for FinalResponse<'_, Tx, Rx, F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FinalResponse").field(&self.call).finish()
     }
 }

@@ -1,16 +1,18 @@
-//! How many requests ended how, and how long they took.
+//! The numbers and latencies of requests, by outcome.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
+use serde::{Serialize, Serializer};
+
 use crate::Outcome;
 
-/// The counters of a [`Client`](crate::Client), since it was made. They are read one by one, so
-/// that requests which end meanwhile may be in some and not yet in others.
+/// The counters of a [`Client`](crate::Client) since it was made. They are read one after another,
+/// so a request that ends meanwhile may be in some and not yet in others.
 ///
-/// A request that is given up counts by what became of it until then: not sent, or unknown.
+/// A request that is given up counts as not sent or unknown.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
@@ -23,96 +25,96 @@ use crate::Outcome;
 /// assert_eq!((stats.opened, stats.idle, stats.busy), (1, 1, 0));
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Stats {
-    /// Requests that ended in OK.
+pub struct ClientStats {
+    /// Requests that ended with OK.
     pub ok: Latencies,
-    /// Requests of which nothing was sent.
+    /// Requests that were not sent.
     pub not_sent: Latencies,
     /// Requests that the server refused to start.
     pub refused: Latencies,
-    /// Requests that the server answered by ERROR.
+    /// Requests that the server answered with ERROR.
     pub failed: Latencies,
-    /// Requests that were sent and got no answer.
+    /// Requests that ended with an OK whose content could not be decoded.
+    pub done: Latencies,
+    /// Requests that were sent and got no final response.
     pub unknown: Latencies,
     /// Connections that were opened.
     pub opened: u64,
-    /// Connections that are open now and wait for a request.
+    /// Connections that are open now without a request.
     pub idle: usize,
-    /// Connections that a request has or is opening now.
+    /// Slots that requests hold now, each with a connection or while it is opened.
     pub busy: usize,
 }
 
-/// How long requests took that ended alike, from being sent off to the end, waiting for a
-/// connection included.
+/// The number of buckets.
+const BUCKETS: usize = 13;
+
+/// The latencies of the requests with one outcome, from the start of a request to its end. The
+/// wait for a connection is included.
+///
+/// It is serialized as `count`, `total_seconds` and `buckets`, an array of numbers.
 ///
 /// ```
 /// use std::time::Duration;
 /// use kakehi_client::Latencies;
 ///
-/// assert_eq!(Latencies::bound(0), Some(Duration::from_micros(16)));
-/// assert_eq!(Latencies::bound(3), Some(Duration::from_micros(1024)));
-/// assert_eq!(Latencies::bound(Latencies::BUCKETS - 1), None);
+/// assert_eq!(Latencies::BOUNDS[0], Duration::from_micros(16));
+/// assert_eq!(Latencies::BOUNDS[3], Duration::from_micros(1024));
+/// let mut latencies = Latencies::default();
+/// assert_eq!(latencies.count(), 0);
+/// latencies.buckets[0] = 2;
+/// assert_eq!(latencies.count(), 2);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latencies {
-    /// All of them together.
+    /// The sum of the latencies.
     pub total: Duration,
-    /// How many took less than the bucket's [`bound`](Self::bound), and no less than the bound of
-    /// the bucket before.
-    pub buckets: [u64; Self::BUCKETS],
+    /// The numbers of requests whose latency is below the bucket's bound in
+    /// [`BOUNDS`](Self::BOUNDS), and not below that of the bucket before. The last has no bound.
+    pub buckets: [u64; BUCKETS],
 }
 
 impl Latencies {
-    /// How many buckets there are.
-    pub const BUCKETS: usize = 13;
+    /// The upper bounds of all buckets but the last: 16 µs, then 4 times that of the bucket before.
+    pub const BOUNDS: [Duration; BUCKETS - 1] = {
+        const fn at(bucket: u32) -> Duration {
+            Duration::from_micros(16 << (2 * bucket))
+        }
+        [at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10), at(11)]
+    };
 
-    /// The upper bound of a bucket: 16 µs for the first, then 4 times as much each; `None` for
-    /// the last, which has all the rest.
-    #[must_use]
-    pub fn bound(bucket: usize) -> Option<Duration> {
-        let shift = u32::try_from(bucket).ok()?.checked_mul(2)?;
-        (bucket + 1 < Self::BUCKETS).then(|| Duration::from_micros(16 << shift))
-    }
-
-    /// How many there were.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use kakehi_client::Latencies;
-    ///
-    /// let mut latencies = Latencies::default();
-    /// assert_eq!((latencies.count(), latencies.mean()), (0, Duration::ZERO));
-    /// latencies.buckets[0] = 2;
-    /// latencies.total = Duration::from_micros(20);
-    /// assert_eq!((latencies.count(), latencies.mean()), (2, Duration::from_micros(10)));
-    /// ```
+    /// The number of requests.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+}
 
-    /// How long one took on average; zero if there was none.
-    ///
-    /// ```
-    /// assert!(kakehi_client::Latencies::default().mean().is_zero());
-    /// ```
-    #[must_use]
-    pub fn mean(&self) -> Duration {
-        let nanos = self.total.as_nanos().checked_div(self.count().into()).unwrap_or_default();
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+impl Serialize for Latencies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Latencies {
+            count: u64,
+            total_seconds: f64,
+            buckets: [u64; BUCKETS],
+        }
+        let total_seconds = self.total.as_secs_f64();
+        Latencies { count: self.count(), total_seconds, buckets: self.buckets }
+            .serialize(serializer)
     }
 }
 
-/// What is counted while requests run: two additions for each.
+/// The counters: two additions for each request.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     ok: Tally,
     not_sent: Tally,
     refused: Tally,
     failed: Tally,
+    done: Tally,
     unknown: Tally,
     opened: AtomicU64,
 }
@@ -124,6 +126,7 @@ impl Counters {
             Some(Outcome::NotSent) => &self.not_sent,
             Some(Outcome::Refused) => &self.refused,
             Some(Outcome::Failed) => &self.failed,
+            Some(Outcome::Done) => &self.done,
             Some(Outcome::Unknown) => &self.unknown,
         };
         tally.add(latency);
@@ -133,12 +136,13 @@ impl Counters {
         self.opened.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        Stats {
+    pub(crate) fn stats(&self) -> ClientStats {
+        ClientStats {
             ok: self.ok.latencies(),
             not_sent: self.not_sent.latencies(),
             refused: self.refused.latencies(),
             failed: self.failed.latencies(),
+            done: self.done.latencies(),
             unknown: self.unknown.latencies(),
             opened: self.opened.load(Relaxed),
             idle: 0,
@@ -150,7 +154,7 @@ impl Counters {
 #[derive(Debug, Default)]
 struct Tally {
     nanos: AtomicU64,
-    buckets: [AtomicU64; Latencies::BUCKETS],
+    buckets: [AtomicU64; BUCKETS],
 }
 
 impl Tally {
@@ -160,7 +164,7 @@ impl Tally {
         // Each bucket is four times the one before, from 2^4 µs on.
         let log = (nanos / 1000).checked_ilog2().unwrap_or(0);
         let bucket = (log.saturating_sub(2) / 2) as usize;
-        let last = Latencies::BUCKETS - 1;
+        let last = BUCKETS - 1;
         if let Some(count) = self.buckets.get(bucket.min(last)) {
             count.fetch_add(1, Relaxed);
         }
@@ -182,14 +186,13 @@ mod tests {
 
     #[test]
     fn a_latency_is_counted_below_its_bound_and_no_lower() {
-        for bucket in 0..Latencies::BUCKETS - 1 {
-            let bound = Latencies::bound(bucket).expect("it has one");
+        for (bucket, bound) in Latencies::BOUNDS.into_iter().enumerate() {
             let below = bound.saturating_sub(Duration::from_micros(1));
             for (latency, place) in [(below, bucket), (bound, bucket + 1)] {
                 let counters = Counters::default();
                 counters.count(None, latency);
                 let ok = counters.stats().ok;
-                assert_eq!((ok.total, ok.mean(), ok.count()), (latency, latency, 1));
+                assert_eq!((ok.total, ok.count()), (latency, 1));
                 assert_eq!(ok.buckets.iter().position(|count| *count == 1), Some(place));
             }
         }
@@ -198,8 +201,17 @@ mod tests {
         counters.count(None, Duration::MAX);
         let ok = counters.stats().ok;
         assert_eq!((ok.buckets.first(), ok.buckets.last()), (Some(&1), Some(&1)));
-        assert_eq!(Latencies::bound(0), Some(Duration::from_micros(16)));
-        assert_eq!(Latencies::bound(Latencies::BUCKETS - 1), None);
+    }
+
+    #[test]
+    fn the_counters_are_serialized() {
+        let counters = Counters::default();
+        counters.count(None, Duration::from_millis(1500));
+        let stats = serde_json::to_value(counters.stats()).expect("JSON");
+        let ok = &stats["ok"];
+        assert_eq!((ok["count"].as_u64(), ok["total_seconds"].as_f64()), (Some(1), Some(1.5)));
+        assert_eq!(ok["buckets"].as_array().map(Vec::len), Some(BUCKETS));
+        assert_eq!((stats["failed"]["count"].as_u64(), stats["idle"].as_u64()), (Some(0), Some(0)));
     }
 
     #[test]
@@ -210,13 +222,14 @@ mod tests {
             Some(Outcome::NotSent),
             Some(Outcome::Refused),
             Some(Outcome::Failed),
+            Some(Outcome::Done),
             Some(Outcome::Unknown),
         ];
         for (times, outcome) in (1..).zip(outcomes) {
             (0..times).for_each(|_| counters.count(outcome, Duration::from_secs(1)));
         }
-        let Stats { ok, not_sent, refused, failed, unknown, .. } = counters.stats();
-        let counts = [ok, not_sent, refused, failed, unknown].map(|kind| kind.count());
-        assert_eq!(counts, [1, 2, 3, 4, 5]);
+        let ClientStats { ok, not_sent, refused, failed, done, unknown, .. } = counters.stats();
+        let counts = [ok, not_sent, refused, failed, done, unknown].map(|kind| kind.count());
+        assert_eq!(counts, [1, 2, 3, 4, 5, 6]);
     }
 }

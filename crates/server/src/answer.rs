@@ -1,31 +1,33 @@
-//! What a handler may return: `Ok` becomes OK, `Err` becomes ERROR.
+//! The results of a handler: `Ok` becomes OK, `Err` becomes ERROR.
 
 use std::fmt::Display;
 
 use kakehi_channel::Refusal;
 
-/// A message for a person and, where there is one, content for a program.
+/// An OK response: a message for people, and optional content for programs.
 ///
 /// ```
 /// use kakehi_server::Answer;
 ///
-/// let answer = Answer::new("3 clusters").with_content(["a", "b", "c"]);
-/// assert_eq!(answer.message, "3 clusters");
+/// fn count(clusters: &[&str]) -> Answer<usize> {
+///     match clusters {
+///         [] => Answer::new("nothing to count").without_content(),
+///         some => Answer::new("counted").with_content(some.len()),
+///     }
+/// }
+/// assert_eq!(count(&["a", "b"]).content, Some(2));
+/// assert_eq!(count(&[]).message, "nothing to count");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<T = ()> {
-    /// For a person.
+    /// The text for people.
     pub message: String,
-    /// For a program.
+    /// The value for programs.
     pub content: Option<T>,
 }
 
 impl Answer {
-    /// An answer without content.
-    ///
-    /// ```
-    /// assert_eq!(kakehi_server::Answer::new("done").content, None);
-    /// ```
+    /// Creates an answer without content.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), content: None }
@@ -33,77 +35,56 @@ impl Answer {
 }
 
 impl<T> Answer<T> {
-    /// The same message with `content`.
-    ///
-    /// ```
-    /// let answer = kakehi_server::Answer::new("counted").with_content(42);
-    /// assert_eq!(answer.content, Some(42));
-    /// ```
+    /// Returns the same message with `content`.
     #[must_use]
     pub fn with_content<U>(self, content: U) -> Answer<U> {
         Answer { message: self.message, content: Some(content) }
     }
 
-    /// The same message alone, where a handler's other answers have content.
-    ///
-    /// ```
-    /// use kakehi_server::Answer;
-    ///
-    /// fn count(of: &[u32]) -> Answer<usize> {
-    ///     match of {
-    ///         [] => Answer::new("nothing to count").without_content(),
-    ///         some => Answer::new("counted").with_content(some.len()),
-    ///     }
-    /// }
-    /// assert_eq!(count(&[]).content, None);
-    /// ```
+    /// Returns the same message without content, of the type of the handler's other answers.
     #[must_use]
     pub fn without_content<U>(self) -> Answer<U> {
         Answer { message: self.message, content: None }
     }
 }
 
-/// Why a handler did not do what it was asked for.
+/// An ERROR response: a message for people, optional content for programs, and for a refusal the
+/// reason.
 ///
-/// A handler can return anything that is [`Display`] as its error; this is for those that have
-/// content to add, or that refused before they started anything.
+/// A handler can return any type that implements [`Display`] as its error. This type adds content,
+/// or says that the handler refused the request before it started anything.
 ///
 /// ```
 /// use kakehi_channel::Refusal;
 /// use kakehi_server::Failure;
 ///
-/// let failure = Failure::new("exit code 3").with_content(3);
-/// assert_eq!(failure.content, Some(3));
-/// let refused = Failure::refused(Refusal::Denied, "deploy may not run `backup`");
-/// assert_eq!(refused.refused, Some(Refusal::Denied));
+/// fn ended(code: Option<i32>) -> Failure<i32> {
+///     match code {
+///         Some(code) => Failure::new("the job failed").with_content(code),
+///         None => Failure::refused(Refusal::Busy, "try later").without_content(),
+///     }
+/// }
+/// assert_eq!(ended(Some(3)).content, Some(3));
+/// assert_eq!(ended(None).refused, Some(Refusal::Busy));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure<T = ()> {
-    /// For a person.
+    /// The text for people.
     pub message: String,
-    /// For a program.
+    /// The value for programs.
     pub content: Option<T>,
-    /// Nothing was started, for this reason.
+    /// The reason, if the handler started nothing. The client may then send the request again.
     pub refused: Option<Refusal>,
 }
 
 impl Failure {
-    /// A failure without content.
-    ///
-    /// ```
-    /// assert_eq!(kakehi_server::Failure::new("no such job").refused, None);
-    /// ```
+    /// Creates a failure without content.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), content: None, refused: None }
     }
 
-    /// Nothing was started.
-    ///
-    /// ```
-    /// let failure = kakehi_server::Failure::refused(kakehi_channel::Refusal::Busy, "try later");
-    /// assert_eq!(failure.message, "try later");
-    /// ```
+    /// Creates a refusal: the handler started nothing.
     #[must_use]
     pub fn refused(why: Refusal, message: impl Into<String>) -> Self {
         Self { refused: Some(why), ..Self::new(message) }
@@ -111,61 +92,50 @@ impl Failure {
 }
 
 impl<T> Failure<T> {
-    /// The same failure with `content`.
-    ///
-    /// ```
-    /// assert_eq!(kakehi_server::Failure::new("failed").with_content(1).content, Some(1));
-    /// ```
+    /// Returns the same failure with `content`.
     #[must_use]
     pub fn with_content<U>(self, content: U) -> Failure<U> {
         Failure { message: self.message, content: Some(content), refused: self.refused }
     }
 
-    /// The same failure alone, where a handler's other failures have content.
-    ///
-    /// ```
-    /// use kakehi_server::Failure;
-    ///
-    /// fn missing(code: Option<i32>) -> Failure<i32> {
-    ///     let failure = Failure::new("it has failed");
-    ///     match code {
-    ///         Some(code) => failure.with_content(code),
-    ///         None => failure.without_content(),
-    ///     }
-    /// }
-    /// assert_eq!(missing(None).content, None);
-    /// ```
+    /// Returns the same failure without content, of the type of the handler's other failures.
     #[must_use]
     pub fn without_content<U>(self) -> Failure<U> {
         Failure { message: self.message, content: None, refused: self.refused }
     }
 }
 
-/// For `?` in a handler, whatever the content of its failures.
+/// Makes `?` work in a handler for every type that implements [`Display`]: any
+/// [`Error`](std::error::Error), `anyhow::Error`, `Box<dyn Error>`, `String` and `&str`. The message
+/// is written with `{:#}`, so `anyhow` includes the causes.
 ///
 /// ```
 /// use kakehi_server::Failure;
 ///
 /// fn port(text: &str) -> Result<u16, Failure> {
+///     if text.is_empty() {
+///         return Err("the port is missing".into());
+///     }
 ///     Ok(text.parse()?)
 /// }
+/// assert_eq!(port("").unwrap_err().message, "the port is missing");
 /// assert_eq!(port("x").unwrap_err().message, "invalid digit found in string");
 ///
 /// fn even(text: &str) -> Result<u16, Failure<u16>> {
 ///     match text.parse()? {
-///         odd if odd % 2 == 1 => Err(Failure::new("it is odd").with_content(odd)),
+///         odd if odd % 2 == 1 => Err(Failure::new("the port is odd").with_content(odd)),
 ///         even => Ok(even),
 ///     }
 /// }
 /// assert_eq!(even("7").unwrap_err().content, Some(7));
 /// ```
-impl<T, E: std::error::Error> From<E> for Failure<T> {
+impl<T, E: Display> From<E> for Failure<T> {
     fn from(error: E) -> Self {
-        Failure::new(error.to_string()).without_content()
+        Failure::new(format!("{error:#}")).without_content()
     }
 }
 
-/// What a handler may return as `Ok`: nothing, a text, or an [`Answer`].
+/// Converts the `Ok` value of a handler to an [`Answer`]: `()`, a text or an [`Answer`].
 ///
 /// ```
 /// use kakehi_server::{Answer, IntoAnswer};
@@ -174,16 +144,16 @@ impl<T, E: std::error::Error> From<E> for Failure<T> {
 /// assert_eq!(().into_answer(), Answer::new(""));
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an answer",
+    message = "a handler cannot return `{Self}` as `Ok`",
     label = "not an answer",
-    note = "a handler returns `()`, a `String`, a `&'static str`, or an `Answer`",
-    note = "what a program is to read is content: `Answer::new(\"..\").with_content(value)`"
+    note = "a handler returns `Ok` of `()`, `String`, `&'static str` or `Answer`",
+    note = "to send a value to the client, return `Answer::new(\"done\").with_content(value)`"
 )]
 pub trait IntoAnswer {
-    /// For a program.
+    /// The type of the content.
     type Content: Send;
 
-    /// Makes the answer.
+    /// Converts the value.
     fn into_answer(self) -> Answer<Self::Content>;
 }
 
@@ -219,8 +189,8 @@ impl IntoAnswer for () {
     }
 }
 
-/// What a handler may return as `Err`: anything that is [`Display`], or a [`Failure`]. It is written
-/// as `{:#}`: so `anyhow`, for one, tells the causes too.
+/// Converts the `Err` value of a handler to a [`Failure`]: a [`Failure`], or any type that implements
+/// [`Display`]. The message is written with `{:#}`, so `anyhow` includes the causes.
 ///
 /// ```
 /// use kakehi_server::{Failure, IntoFailure};
@@ -229,16 +199,16 @@ impl IntoAnswer for () {
 /// assert_eq!(error.into_failure(), Failure::new("the disk is full"));
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a failure",
-    label = "not a failure",
-    note = "a handler fails with a `Failure`, or with anything that implements `Display`",
-    note = "what a program is to read is content: `Failure::new(\"..\").with_content(value)`"
+    message = "a handler cannot return `{Self}` as `Err`",
+    label = "not an error",
+    note = "a handler returns `Err` of `Failure`, or of a type that implements `Display`",
+    note = "to send a value to the client, return `Failure::new(\"failed\").with_content(value)`"
 )]
 pub trait IntoFailure {
-    /// For a program.
+    /// The type of the content.
     type Content: Send;
 
-    /// Makes the failure.
+    /// Converts the value.
     fn into_failure(self) -> Failure<Self::Content>;
 }
 
@@ -254,6 +224,31 @@ impl<E: Display> IntoFailure for E {
     type Content = ();
 
     fn into_failure(self) -> Failure {
-        Failure::new(format!("{self:#}"))
+        self.into()
+    }
+}
+
+/// Converts the `Err` value of the handler of a typed command, whose fault is `F`: a [`Failure`], or
+/// any type that implements [`Display`].
+#[diagnostic::on_unimplemented(
+    message = "the fault of this command is `{F}`: `{Self}` is not an error of it",
+    label = "the handler returns `Result<_, {Self}>`",
+    note = "`#[command(fault = ..)]` sets the type",
+    note = "a handler fails with `Failure<{F}>`, or with anything that implements `Display`"
+)]
+pub trait IntoFault<F> {
+    /// Converts the value.
+    fn into_fault(self) -> Failure<F>;
+}
+
+impl<F> IntoFault<F> for Failure<F> {
+    fn into_fault(self) -> Self {
+        self
+    }
+}
+
+impl<F, E: Display> IntoFault<F> for E {
+    fn into_fault(self) -> Failure<F> {
+        self.into()
     }
 }

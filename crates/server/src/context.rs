@@ -1,24 +1,27 @@
-//! What a handler has besides its request.
+//! `Context`: progress, the peer, the deadline and the cancellation of a request.
 
 use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc, time::Duration};
 
-use kakehi_channel::{Error, Json};
+use kakehi_channel::{ChannelError, Json, TraceContext};
+use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Content, Peer, outbox::Outbox};
+use crate::{Content, Handle, Peer, outbox::Outbox};
 
-/// A request's surroundings: where progress goes, who asks, and when to stop.
+/// The context of a running request: sends progress, and has the peer, the deadline and the
+/// cancellation.
 ///
-/// Clones may go to other tasks. Once the request has its final answer, what they send goes
-/// nowhere. It is of the wire `F`: Kakehi's own, unless a handler names another.
+/// Other tasks can have clones. After the final response, progress from a clone is discarded. `P` is
+/// the type of the progress content: any, or that of one typed command. `F` is
+/// the format (default: [`Json`]).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use kakehi_channel::{Channel, Json, Request, Response};
 /// use kakehi_server::{Context, Limits, Peer, serve_stream};
 ///
-/// async fn handle(_: Request, context: Context) -> Result<String, kakehi_channel::Error> {
+/// async fn handle(_: Request, context: Context) -> Result<String, kakehi_channel::ChannelError> {
 ///     context.progress("looking").await?;
 ///     Ok(format!("hello, process {:?}", context.peer().pid))
 /// }
@@ -31,75 +34,87 @@ use crate::{Content, Peer, outbox::Outbox};
 /// assert!(channel.next().await.expect("an answer")?.message.starts_with("hello"));
 /// # Ok(()) }
 /// ```
-pub struct Context<F = Json> {
+pub struct Context<P = AnyContent, F = Json> {
     outbox: Arc<Outbox>,
-    /// Which of the connection's requests this belongs to.
-    serial: u64,
+    /// Separates this request from later ones on the connection.
+    number: u64,
     deadline: Option<Instant>,
-    wire: PhantomData<fn() -> F>,
+    trace: Option<TraceContext>,
+    types: PhantomData<fn(P) -> F>,
 }
 
-impl<F: Default> Context<F> {
-    pub(crate) fn new(outbox: Arc<Outbox>, serial: u64, deadline: Option<Instant>) -> Self {
-        Self { outbox, serial, deadline, wire: PhantomData }
+impl<P, F> Context<P, F> {
+    pub(crate) fn new(
+        outbox: Arc<Outbox>,
+        number: u64,
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+    ) -> Self {
+        Self { outbox, number, deadline, trace, types: PhantomData }
     }
 
-    /// Sends progress: a PROCESSING with `message`. It goes out as soon as the handler waits for
-    /// something; a handler that does not wait has its messages gathered. While too much waits for
-    /// the client to read, this waits too.
+    /// Returns the context of the same request with other types. `G` must write the same frames as
+    /// `F`.
+    #[must_use]
+    pub fn retyped<Q, G>(self) -> Context<Q, G> {
+        let Self { outbox, number, deadline, trace, types: _ } = self;
+        Context { outbox, number, deadline, trace, types: PhantomData }
+    }
+}
+
+impl<P, F: Default> Context<P, F> {
+    /// Sends a progress response with `message`. Progress is flushed whenever the handler's future is
+    /// pending, and gathered until then. Waits while the client does not read and the outbox is full.
     ///
     /// # Errors
-    /// When the message is over the limit on responses. To a client that has left, or after the
-    /// final answer, it is `Ok`, and nothing is sent.
+    /// The message is larger than [`Limits::response_bytes`](crate::Limits::response_bytes). If the
+    /// client has disconnected or the request has its final response, the result is `Ok` and nothing
+    /// is sent.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it has not sent the message.
-    ///
-    /// ```
-    /// use kakehi_channel::Request;
-    /// use kakehi_server::Context;
-    ///
-    /// async fn handle(_: Request, context: Context) -> Result<(), kakehi_channel::Error> {
-    ///     for step in 1..=3 {
-    ///         context.progress(format!("step {step} of 3")).await?;
-    ///     }
-    ///     Ok(())
-    /// }
-    /// ```
-    pub async fn progress(&self, message: impl AsRef<str>) -> Result<(), Error>
+    /// Cancel safe: a future that is dropped while pending has sent nothing.
+    pub async fn progress(&self, message: impl AsRef<str>) -> Result<(), ChannelError>
     where
         (): Content<F>,
     {
         self.send(message.as_ref(), None::<&()>).await
     }
 
-    /// Sends progress with content for a program. By convention, `done` and `total` in it let a
-    /// command line draw a bar.
+    /// Sends a progress response with content for programs. By convention, a client draws a progress
+    /// bar from the fields `done` and `total`.
     ///
     /// # Errors
-    /// As [`progress`](Self::progress), and when the content cannot be written on this wire.
+    /// Those of [`progress`](Self::progress). Or the content cannot be encoded in this format.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it has not sent the message.
+    /// Cancel safe, as [`progress`](Self::progress).
     ///
     /// ```
     /// use kakehi_channel::Request;
     /// use kakehi_server::Context;
     /// use serde_json::json;
     ///
-    /// async fn handle(_: Request, context: Context) -> Result<(), kakehi_channel::Error> {
-    ///     context.progress_with("copying", &json!({ "done": 3, "total": 10 })).await
+    /// async fn handle(_: Request, context: Context) -> Result<(), kakehi_channel::ChannelError> {
+    ///     context.progress("reading the list").await?;
+    ///     for done in 0..10 {
+    ///         context.progress_with("copying", &json!({ "done": done, "total": 10 })).await?;
+    ///     }
+    ///     Ok(())
     /// }
     /// ```
-    pub async fn progress_with<T: Content<F> + ?Sized>(
+    pub async fn progress_with<T>(
         &self,
         message: impl AsRef<str>,
         content: &T,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ChannelError>
+    where
+        T: Content<F> + ?Sized,
+        P: Carries<T>,
+    {
         self.send(message.as_ref(), Some(content)).await
     }
 
-    /// Who asks.
+    /// The client's process or identity.
     ///
     /// ```
     /// use kakehi_channel::{Refusal, Request};
@@ -114,12 +129,12 @@ impl<F: Default> Context<F> {
     /// ```
     #[must_use]
     pub fn peer(&self) -> Peer {
-        self.outbox.peer
+        self.outbox.peer.clone()
     }
 
-    /// How long the client, or the server's own ceiling, still gives; `None`: without limit. Never
-    /// zero, not even once it has passed: where it is handed on, as by
-    /// `client.request(..).deadline(context.remaining())`, zero would mean without limit.
+    /// The time until the deadline of the client or of
+    /// [`Limits::max_deadline`](crate::Limits::max_deadline). `None`: no deadline. At least 1 ms, also
+    /// after the deadline, because 0 means "no deadline" in a request to another server.
     ///
     /// ```
     /// use std::time::Duration;
@@ -139,24 +154,45 @@ impl<F: Default> Context<F> {
         self.deadline.map(|at| at.saturating_duration_since(Instant::now()).max(LEAST))
     }
 
-    /// Is cancelled when the request is: because the client left, the deadline passed or the
-    /// server is ending.
+    /// The trace that the request belongs to, for requests to other servers and for the environment
+    /// of processes. `None`: the client sent none, or a malformed one.
     ///
-    /// A handler that never calls this is simply dropped then. One that does is told by the token
-    /// and has [`cleanup_time`](crate::Limits::cleanup_time) to end by itself. Its client has its
-    /// ERROR at once: what the handler sends or returns from then on goes nowhere.
+    /// ```
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    /// use std::process::Command;
+    ///
+    /// async fn run(_: Request, context: Context) -> std::io::Result<()> {
+    ///     let mut command = Command::new("true");
+    ///     if let Some(trace) = context.trace() {
+    ///         command.env("TRACEPARENT", trace.traceparent());
+    ///     }
+    ///     command.spawn().map(drop)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
+    /// Returns a token that is cancelled with the request: the client disconnected, the deadline
+    /// passed, or the server shuts down.
+    ///
+    /// If a handler never calls this, its future is dropped at that time. If it does, it has
+    /// [`cleanup_time`](crate::Limits::cleanup_time) to return. The client gets its ERROR at once, and
+    /// the handler's later progress and result are discarded.
     ///
     /// ```
     /// use kakehi_channel::Request;
     /// use kakehi_server::Context;
     ///
     /// async fn copy() {}
-    /// async fn remove_what_was_copied() {}
+    /// async fn remove_partial_copy() {}
     ///
     /// async fn handle(_: Request, context: Context) -> Result<(), String> {
     ///     let cancelled = context.cancellation();
     ///     if cancelled.run_until_cancelled(copy()).await.is_none() {
-    ///         remove_what_was_copied().await;
+    ///         remove_partial_copy().await;
     ///         return Err("cancelled".into());
     ///     }
     ///     Ok(())
@@ -164,12 +200,12 @@ impl<F: Default> Context<F> {
     /// ```
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
-        self.outbox.cancellation(self.serial)
+        self.outbox.cancellation(self.number)
     }
 
-    /// Is cancelled once the server begins to end, and drains: running requests may go on for
-    /// [`Serve::drain`](crate::Serve::drain), then they are cancelled. A handler that would go on
-    /// for ever, as one that follows something, ends here with an answer of its own.
+    /// Returns a token that is cancelled when the server starts to drain. Running requests are
+    /// cancelled after [`Serve::drain`](crate::Serve::drain). A handler that follows a log, for
+    /// example, returns when the drain starts.
     ///
     /// ```
     /// use std::time::Duration;
@@ -177,21 +213,33 @@ impl<F: Default> Context<F> {
     /// use kakehi_server::Context;
     /// use tokio::time::sleep;
     ///
-    /// async fn follow(_: Request, context: Context) -> Result<&'static str, kakehi_channel::Error> {
+    /// async fn follow(_: Request, context: Context) -> Result<&'static str, kakehi_channel::ChannelError> {
     ///     let draining = context.draining();
     ///     while draining.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_some() {
     ///         context.progress("tick").await?;
     ///     }
-    ///     Ok("the server is ending")
+    ///     Ok("the server shuts down")
     /// }
     /// ```
     #[must_use]
     pub fn draining(&self) -> CancellationToken {
-        // Of its own: who cancels it does not end the server.
-        self.outbox.ending.child_token()
+        // A child, so that cancelling it does not end the server.
+        self.outbox.shared.ending.child_token()
     }
 
-    /// From here on, the request is carried to its end even if the client leaves.
+    /// The run id of this request: see [`RunningRequest::run`](crate::RunningRequest::run).
+    #[must_use]
+    pub fn run_id(&self) -> String {
+        self.outbox.run_id(self.number).to_string()
+    }
+
+    /// The handle on the server: its counters and its running requests.
+    #[must_use]
+    pub fn server(&self) -> Handle {
+        Handle { shared: Arc::clone(&self.outbox.shared) }
+    }
+
+    /// Lets the request continue if the client disconnects. The deadline still applies.
     ///
     /// ```
     /// use kakehi_channel::Request;
@@ -200,38 +248,74 @@ impl<F: Default> Context<F> {
     /// async fn install() {}
     ///
     /// async fn handle(_: Request, context: Context) -> Result<(), String> {
-    ///     context.outlive_client(); // half of it would be worse than none
+    ///     context.detach_from_client(); // a partial installation would be useless
     ///     install().await;
     ///     Ok(())
     /// }
     /// ```
-    pub fn outlive_client(&self) {
-        self.outbox.outlive_client(self.serial);
+    pub fn detach_from_client(&self) {
+        self.outbox.detach_from_client(self.number);
+    }
+
+    /// Sets how long the client may read no response of this request before it counts as
+    /// disconnected. Default: [`Limits::write_time`](crate::Limits::write_time). [`Duration::MAX`]: no
+    /// limit. The time applies from the next write that has to wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kakehi_channel::Request;
+    /// use kakehi_server::Context;
+    ///
+    /// async fn log(_: Request, context: Context) -> Result<(), kakehi_channel::ChannelError> {
+    ///     context.set_write_time(Duration::MAX); // a pager may stop the client for hours
+    ///     context.progress("a line").await
+    /// }
+    /// ```
+    pub fn set_write_time(&self, time: Duration) {
+        self.outbox.set_write_time(self.number, time);
     }
 
     async fn send<T: Content<F> + ?Sized>(
         &self,
         message: &str,
         content: Option<&T>,
-    ) -> Result<(), Error> {
-        let sent = poll_fn(|cx| self.outbox.poll_push::<F, T>(self.serial, message, content, cx));
+    ) -> Result<(), ChannelError> {
+        let sent = poll_fn(|cx| self.outbox.poll_push::<F, T>(self.number, message, content, cx));
         if let Some(sent) = sent.await {
             return sent;
         }
-        // Nobody holds up a handler that speaks to nobody: it is not to hold up others.
+        // Without a client there is no backpressure, so yield to other tasks.
         tokio::task::coop::consume_budget().await;
         Ok(())
     }
 }
 
-impl<F> Clone for Context<F> {
+/// The progress type of a handler without a typed command: any content.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyContent {}
+
+/// The progress type `Self` allows content of type `T`. [`AnyContent`] allows every type, another
+/// type only itself.
+#[diagnostic::on_unimplemented(
+    message = "the progress of this command is `{Self}`, not `{T}`",
+    label = "expected `&{Self}`",
+    note = "`#[command(progress = ..)]` sets the type"
+)]
+pub trait Carries<T: ?Sized> {}
+
+impl<T: ?Sized> Carries<T> for AnyContent {}
+
+impl<P: Serialize> Carries<P> for P {}
+
+impl<P, F> Clone for Context<P, F> {
     fn clone(&self) -> Self {
-        let Self { outbox, serial, deadline, wire } = self;
-        Self { outbox: Arc::clone(outbox), serial: *serial, deadline: *deadline, wire: *wire }
+        let Self { outbox, number, deadline, trace, types } = self;
+        let (outbox, trace) = (Arc::clone(outbox), trace.clone());
+        Self { outbox, number: *number, deadline: *deadline, trace, types: *types }
     }
 }
 
-impl<F> fmt::Debug for Context<F> {
+impl<P, F> fmt::Debug for Context<P, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("peer", &self.outbox.peer)

@@ -1,7 +1,5 @@
-//! Give a daemon a control socket, on tokio: requests in, progress out, exactly one final answer,
-//! whatever happens.
-//!
-//! A daemon has an enum of commands; this makes a socket of it:
+//! A control socket for a daemon, on tokio. Each request gets any number of progress responses and
+//! exactly one final response.
 //!
 //! ```no_run
 //! use kakehi_channel::Request;
@@ -19,7 +17,7 @@
 //!     let socket = Socket::bind("/run/app/app.sock").listen()?;
 //!     serve(socket, async |request: Request<Command>, context: Context| {
 //!         context.progress("on it").await?;
-//!         Ok::<_, kakehi_channel::Error>(match request.command {
+//!         Ok::<_, kakehi_channel::ChannelError>(match request.command {
 //!             Some(Command::Reload) => "reloaded".to_owned(),
 //!             Some(Command::Drain { seconds }) => format!("drained for {seconds} s"),
 //!             None => "nothing to do".to_owned(),
@@ -30,78 +28,79 @@
 //! }
 //! ```
 //!
-//! # From the top down
-//! - A [`Socket`] is bound safely: nobody but its owner can connect at any moment, only a dead
-//!   socket of ours is taken over, and only our own is removed.
-//! - [`serve`] accepts and ends: set [`Limits`], [`Access`], a shutdown and a drain, and await it.
-//!   It takes any other [`Listener`] too; [`serve_stream`] serves any one byte stream.
-//! - A [`Handler`] answers requests. Returning is answering: `Ok` becomes OK, `Err` becomes ERROR,
-//!   a panic becomes ERROR. An [`Answer`] or a [`Failure`] can carry content for a program.
-//! - Its [`Context`] sends progress, knows the [`Peer`], and says when to stop.
-//! - A [`Handle`] reads the counters, and ends the server.
-//! - A [`Wire`] other than Kakehi's own is spoken by a handler whose [`Context`] names it.
+//! # Overview
+//! - [`Socket`] listens at a path. Only its owner can connect, and it replaces only a dead server's
+//!   socket of the same owner.
+//! - [`serve`] accepts connections until it is shut down. It has options for [`Limits`], [`Access`],
+//!   the shutdown and the drain. It also takes any other [`Listener`]; [`serve_stream`] serves one
+//!   byte stream.
+//! - A [`Handler`] answers requests: `Ok` becomes OK; `Err` and a panic become ERROR. An [`Answer`]
+//!   or a [`Failure`] can have content.
+//! - [`Context`] sends progress, and has the [`Peer`], the deadline and the cancellation.
+//! - [`Handle`] returns the counters and shuts the server down.
+//! - [`Protocol`] is for formats other than JSON. The handler's [`Context`] selects the format.
 //!
-//! # What holds
-//! - An accepted request gets exactly one final answer, or the connection ends; nothing follows.
-//! - Progress is on its way as soon as the handler waits; while it does not, messages are
-//!   gathered. A client that does not read makes [`Context::progress`] wait, and nobody else.
-//! - Requests on one connection are answered in order, and none is dropped.
-//! - A client that leaves cancels its request within a second; one that closes only its sending
-//!   side is answered in full.
-//! - Malformed requests are answered by what is wrong with them, and where.
-//! - Every limit is on by default. Without descriptors, accepting waits and goes on.
+//! # Guarantees
+//! - An accepted request gets exactly one final response, or the connection ends. No response
+//!   follows the final one.
+//! - Progress is sent whenever the handler's future is pending, and gathered until then. If the
+//!   client does not read, [`Context::progress`] waits; other connections are not affected.
+//! - Requests on one connection are answered in order.
+//! - If the client disconnects, its request is cancelled within a second. A client that closes only
+//!   its sending side still gets all responses.
+//! - The response to a malformed request contains the error and its position.
+//! - All limits are on by default. Without free file descriptors, the server waits, then accepts
+//!   again.
 //!
-//! # What is observed
-//! With `tracing`: a span for each connection (number, uid, pid), from its first request on, and
-//! each request (id, and what [`Handler::describe`] says), and an event at its end with its outcome
-//! and duration, at the info level. What clients wrote is escaped.
+//! # Logging
+//! The server logs with `tracing`. A connection has a span (number, uid, pid) from its first request
+//! on. A request has a span with its id and its command: the text of [`Handler::describe`], or the name
+//! of the command. The span opens before the request is authorized. Its end is an event at the info
+//! level with the outcome and the duration; a refusal has uid, id, command and reason. Text from
+//! clients is escaped.
+//!
+//! # Features
+//! - `opentelemetry`: the span of a request is a child of the client's span, and
+//!   [`Context::trace`] is the span of the request.
+//! - `metrics`: counters for each command, with the facade `metrics`. The guide `observability.md`
+//!   lists their names.
 
-mod alarm;
 mod answer;
-mod answering;
-mod clocks;
 mod connection;
 mod context;
-pub mod demo;
 mod handler;
-mod hub;
 mod limits;
 mod listener;
+mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/off.rs"]
+mod metrics;
 #[cfg(all(test, shuttle))]
 mod model;
+#[cfg(feature = "opentelemetry")]
+mod otel;
 mod outbox;
 mod peer;
+mod protocol;
+mod received;
+mod reserved;
+mod running;
 mod serve;
-mod socket;
+mod shared;
 mod stats;
 mod sync;
-mod wire;
 
-/// The `server` binary. It is part of the library for those who fuzz it, and of no API.
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod binary;
+pub use answer::{Answer, Failure, IntoAnswer, IntoFailure, IntoFault};
+pub use kakehi_socket::{Bind, BindError, BindErrorKind, Socket};
 
-#[cfg(feature = "cli")]
-mod arguments;
-#[cfg(feature = "cli")]
-mod daemon;
-#[cfg(feature = "cli")]
-mod jobs;
-#[cfg(feature = "cli")]
-mod systemd;
-
-/// The binary names the library as anybody would.
-#[cfg(feature = "cli")]
-extern crate self as kakehi_server;
-
-pub use answer::{Answer, Failure, IntoAnswer, IntoFailure};
-pub use context::Context;
+pub use context::{AnyContent, Carries, Context};
 pub use handler::Handler;
 pub use limits::Limits;
 pub use listener::Listener;
-pub use peer::{Access, Peer};
+pub use peer::{Access, Identity, Peer};
+pub use protocol::{Content, Protocol};
+pub use running::{FollowError, Followed, Follower, RunningRequest};
 pub use serve::{Serve, serve, serve_stream};
-pub use socket::{Bind, BindError, BindErrorKind, Socket};
-pub use stats::{Handle, Stats};
-pub use wire::{Content, Wire};
+pub use stats::{Handle, ServerStats};

@@ -1,8 +1,8 @@
-//! What one server, and each of its clients, may take.
+//! The limits of a server.
 
 use std::time::Duration;
 
-/// The limits of a server. All are on by default.
+/// The limits of a server. All limits without `None` as their default are on by default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -13,34 +13,34 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once; 256. One more is told so and closed.
+    /// The number of connections. A further connection is refused and closed. Default: 256.
     pub connections: usize,
-    /// Connections at once of one user; 64.
+    /// The number of connections of one user, or of one remote identity. Default: 64.
     pub connections_per_uid: usize,
-    /// The largest request, in bytes on the wire; 1 MiB.
+    /// The size of a request, in bytes with its framing. Default: 1 MiB.
     pub request_bytes: usize,
-    /// The largest response, in bytes on the wire; 16 MiB, which is what a client takes.
+    /// The size of a response, in bytes with its framing. Default: 16 MiB, as in the client.
     pub response_bytes: usize,
-    /// What may wait to be written to one client, in bytes; 256 KiB, and at most four messages more.
-    /// A handler that has sent that much waits until the client has read, and so do its next
-    /// requests.
+    /// The size of all responses that wait for one client, in bytes. Then the handler waits until the
+    /// client reads, and the connection reads no further request. Up to four more responses may be in
+    /// memory. Default: 256 KiB.
     pub outgoing_bytes: usize,
-    /// The bytes of unfinished requests over all connections; 64 MiB.
+    /// The size of all partial requests of all connections, in bytes. Default: 64 MiB.
     pub unfinished_bytes: usize,
-    /// How long a request may take from its first byte to its last; 10 s. A connection without
-    /// any request may stay.
+    /// The time between the first and the last byte of a request. A connection without a partial
+    /// request has no time limit. Default: 10 s.
     pub request_time: Duration,
-    /// How long a client may take nothing of what is written to it; 30 s. Then it counts as gone,
-    /// and its request is cancelled: also where it was stopped, or stands before a pager.
+    /// How long a client may read nothing while responses wait. Then it counts as disconnected, and
+    /// its request is cancelled. This includes a client that is stopped or waits for its pager.
+    /// Default: 30 s.
     pub write_time: Duration,
-    /// Requests ask for keep-alives at half of their timeout; a longer timeout than this counts
-    /// as this. None by default.
+    /// The longest timeout of a request: a longer one is treated as this. The server sends keep-alives
+    /// at half of the timeout. Default: `None`.
     pub max_timeout: Option<Duration>,
-    /// The longest that a handler may take, also for requests without a deadline. None by
-    /// default.
+    /// The longest deadline of a request, and the deadline of a request without one. Default: `None`.
     pub max_deadline: Option<Duration>,
-    /// How long a cancelled handler that took its [`cancellation`](crate::Context::cancellation)
-    /// may clean up before it is dropped; 10 s.
+    /// How long a cancelled handler may clean up after it took its
+    /// [`cancellation`](crate::Context::cancellation). Then its future is dropped. Default: 10 s.
     pub cleanup_time: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Default for Limits {
             connections: 256,
             connections_per_uid: 64,
             request_bytes: MIB,
-            response_bytes: kakehi_channel::Limits::CLIENT.max,
+            response_bytes: kakehi_channel::BufferLimits::CLIENT.max,
             outgoing_bytes: 256 * 1024,
             unfinished_bytes: 64 * MIB,
             request_time: Duration::from_secs(10),

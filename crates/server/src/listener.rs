@@ -1,25 +1,25 @@
-//! Where a server's connections come from.
+//! `Listener`: the source of a server's connections.
 
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use futures::FutureExt;
-use kakehi_channel::TryRead;
-use rustix::net::RecvFlags;
+use kakehi_channel::{BusyPoll, ByteStream};
+use kakehi_socket::Socket;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, Ready},
+    io::{AsyncWrite, Interest, Ready},
     net::UnixStream,
 };
 
-use crate::{Peer, Socket};
+use crate::Peer;
 
-/// Where a server's connections come from: a [`Socket`], or anything else that accepts.
+/// Accepts the connections of a server. [`Socket`] is the usual listener.
 ///
-/// With one of one's own, a daemon can be tested with all its limits, its shutdown and its drain,
-/// without a socket and in paused time:
+/// A listener of in-memory streams lets a test run a whole server in paused time:
 ///
 /// ```
 /// use kakehi_channel::{Channel, Json, Request, Response};
@@ -60,29 +60,41 @@ use crate::{Peer, Socket};
 /// server.await?;
 /// # Ok(()) }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not accept connections",
+    label = "not a listener",
+    note = "bind a socket with `Socket::bind(path).listen()?`",
+    note = "a socket that already listens becomes one with `Socket::from_std(listener)?`"
+)]
 pub trait Listener: Send + Sync + 'static {
-    /// One connection.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// The byte stream of a connection.
+    type Stream: ByteStream + Send + 'static;
 
-    /// How a stream is read without waiting, for a connection to poll for the next request before
-    /// it sleeps: see [`Serve::busy_poll`](crate::Serve::busy_poll). By default it cannot be.
-    const TRY_READ: Option<TryRead<Self::Stream>> = None;
+    /// Wraps a stream so that its connection can poll for up to `time` before it sleeps: see
+    /// [`Serve::busy_poll`](crate::Serve::busy_poll). Default: the connection does not poll.
+    fn busy_poll(stream: Self::Stream, time: Duration) -> BusyPoll<Self::Stream> {
+        let _ = time;
+        BusyPoll::never(stream)
+    }
 
-    /// The next connection. It must be cancel safe.
+    /// Accepts the next connection.
     ///
     /// # Errors
-    /// They end no server: it waits a while, or until a connection has ended, and accepts again;
-    /// after [`io::ErrorKind::ConnectionAborted`] at once.
+    /// An error does not end the server. It waits up to a second, or until a connection has ended,
+    /// and accepts again. After [`io::ErrorKind::ConnectionAborted`] it accepts again at once.
+    ///
+    /// # Cancel safety
+    /// An implementation must be cancel safe: a dropped future must not lose a connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
-    /// Who is on the other side.
+    /// Identifies the client.
     ///
     /// # Errors
-    /// Who cannot be identified is refused.
+    /// The client cannot be identified. The server refuses it.
     fn peer(stream: &Self::Stream) -> io::Result<Peer>;
 
-    /// Whether the peer has closed the connection, rather than only its sending side. By default
-    /// that is not known: who half-closes counts as there, until a write fails.
+    /// Whether the client has closed both directions, not only its sending side. Default: `false`, so
+    /// a half-closed stream counts as connected until a write fails.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
@@ -100,10 +112,11 @@ pub trait Listener: Send + Sync + 'static {
         false
     }
 
-    /// Writes what the stream takes at once: why a connection that was just accepted is refused.
+    /// Writes without waiting, to refuse a connection that was just accepted. Returns the number of
+    /// bytes written.
     ///
     /// # Errors
-    /// What the stream says; [`io::ErrorKind::WouldBlock`] if it takes nothing.
+    /// An error of the stream; [`io::ErrorKind::WouldBlock`] if it takes no byte.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
@@ -124,9 +137,9 @@ pub trait Listener: Send + Sync + 'static {
 impl Listener for Socket {
     type Stream = UnixStream;
 
-    /// Past tokio, which would say "not ready" until it has asked the system the next time.
-    const TRY_READ: Option<TryRead<UnixStream>> =
-        Some(|stream, bytes| Ok(rustix::net::recv(stream, bytes, RecvFlags::DONTWAIT)?.1));
+    fn busy_poll(stream: UnixStream, time: Duration) -> BusyPoll<UnixStream> {
+        BusyPoll::new(stream, time)
+    }
 
     async fn accept(&self) -> io::Result<UnixStream> {
         Self::accept(self).await
@@ -141,7 +154,7 @@ impl Listener for Socket {
         ready.is_some_and(|ready| ready.is_ok_and(Ready::is_write_closed))
     }
 
-    /// Past tokio, which does not know yet that a newborn socket is writable.
+    /// Asks the kernel. tokio does not know yet that a new socket is writable.
     fn try_write(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(stream, bytes)?)
     }

@@ -1,4 +1,4 @@
-//! What connections share, under many interleavings of their threads: `tests/models` runs these.
+//! Models of the state that threads share, run under many interleavings by `tests/models`.
 
 use std::{
     future::poll_fn,
@@ -13,16 +13,13 @@ use shuttle::{
     thread::{self, JoinHandle},
 };
 
-use tokio_util::sync::CancellationToken;
-
 use crate::{
     Limits, Peer,
-    hub::{Hub, Phase},
     outbox::Outbox,
-    serve::until,
+    shared::{Phase, Shared},
 };
 
-/// How many interleavings are tried, of each of two kinds.
+/// The number of interleavings that each of two schedulers tries.
 const TIMES: usize = 5_000;
 
 fn check(model: impl Fn() + Send + Sync + Clone + 'static) {
@@ -31,7 +28,7 @@ fn check(model: impl Fn() + Send + Sync + Clone + 'static) {
 }
 
 fn outbox(uid: u32, limits: &Limits) -> Arc<Outbox> {
-    Arc::new(Outbox::new(Peer { uid, ..Peer::own() }, limits, CancellationToken::new()))
+    Arc::new(Outbox::new(Peer { uid, ..Peer::own() }, limits, Arc::default()))
 }
 
 fn join(threads: Vec<JoinHandle<()>>) {
@@ -41,23 +38,23 @@ fn join(threads: Vec<JoinHandle<()>>) {
 }
 
 #[test]
-fn what_is_sent_while_the_connection_goes_to_sleep_wakes_it() {
+fn progress_wakes_a_connection_that_is_being_parked() {
     check(|| {
         let outbox = outbox(0, &Limits { outgoing_bytes: 100, ..Limits::default() });
-        let serial = outbox.open("a");
+        let number = outbox.open("a", "".into());
         let sender = {
             let outbox = Arc::clone(&outbox);
             thread::spawn(move || {
                 for _ in 0..3 {
-                    let sent = poll_fn(|cx| outbox.poll_push::<Json, ()>(serial, "x", None, cx));
+                    let sent = poll_fn(|cx| outbox.poll_push::<Json, ()>(number, "x", None, cx));
                     block_on(sent).transpose().unwrap();
                 }
             })
         };
         let mut frames = 0;
         block_on(poll_fn(|cx| {
-            outbox.attend();
-            outbox.leave(cx.waker());
+            outbox.unpark();
+            outbox.park(cx.waker());
             outbox.drain(|waiting| {
                 frames += waiting.data().iter().filter(|byte| **byte == 0).count();
                 waiting.reset();
@@ -69,15 +66,15 @@ fn what_is_sent_while_the_connection_goes_to_sleep_wakes_it() {
 }
 
 #[test]
-fn a_sender_that_waits_for_room_is_let_go_when_the_connection_is_gone() {
+fn the_end_of_the_connection_releases_a_sender_that_waits_for_room() {
     check(|| {
         let outbox = outbox(0, &Limits { outgoing_bytes: 2, ..Limits::default() });
-        let serial = outbox.open("a");
+        let number = outbox.open("a", "".into());
         let sender = {
             let outbox = Arc::clone(&outbox);
             thread::spawn(move || {
                 for _ in 0..3 {
-                    let sent = poll_fn(|cx| outbox.poll_push::<Json, ()>(serial, "x", None, cx));
+                    let sent = poll_fn(|cx| outbox.poll_push::<Json, ()>(number, "x", None, cx));
                     block_on(sent).transpose().unwrap();
                 }
             })
@@ -90,12 +87,12 @@ fn a_sender_that_waits_for_room_is_let_go_when_the_connection_is_gone() {
 #[test]
 fn a_drain_ends_with_the_last_request_and_not_before() {
     check(|| {
-        let (hub, working) = (Arc::new(Hub::default()), Arc::new(AtomicUsize::new(0)));
+        let (shared, working) = (Arc::new(Shared::default()), Arc::new(AtomicUsize::new(0)));
         let connections = (0..2).map(|_| {
-            let (hub, working) = (Arc::clone(&hub), Arc::clone(&working));
+            let (shared, working) = (Arc::clone(&shared), Arc::clone(&working));
             thread::spawn(move || {
-                let running = hub.start_request();
-                if hub.phase() == Phase::Running {
+                let running = shared.start_request();
+                if shared.phase() == Phase::Running {
                     working.fetch_add(1, SeqCst);
                     thread::yield_now();
                     working.fetch_sub(1, SeqCst);
@@ -104,58 +101,58 @@ fn a_drain_ends_with_the_last_request_and_not_before() {
             })
         });
         let connections = connections.collect();
-        hub.enter_phase(Phase::Draining);
-        block_on(until(&hub, |hub| hub.running() == 0));
+        shared.enter_phase(Phase::Draining);
+        block_on(shared.until(|shared| shared.running() == 0));
         assert_eq!(working.load(SeqCst), 0, "a request was still at work");
         join(connections);
     });
 }
 
 #[test]
-fn each_connection_sees_the_close_and_the_server_sees_each_leave() {
+fn each_connection_sees_the_close_and_the_server_sees_each_end() {
     check(|| {
-        let hub = Arc::new(Hub::default());
+        let shared = Arc::new(Shared::default());
         let connections = (0..2).map(|_| {
-            let hub = Arc::clone(&hub);
+            let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let outbox = outbox(0, &Limits::default());
-                let seat = hub.connect(&outbox, &Limits::default()).unwrap();
+                let guard = shared.connect(&outbox, &Limits::default()).unwrap();
                 block_on(poll_fn(|cx| {
-                    outbox.leave(cx.waker());
-                    let is_closing = hub.phase() == Phase::Closing;
+                    outbox.park(cx.waker());
+                    let is_closing = shared.phase() == Phase::Closing;
                     if is_closing { Poll::Ready(()) } else { Poll::Pending }
                 }));
-                drop(seat);
+                drop(guard);
             })
         });
         let connections = connections.collect();
-        hub.enter_phase(Phase::Closing);
-        block_on(until(&hub, Hub::is_empty));
+        shared.enter_phase(Phase::Closing);
+        block_on(shared.until(Shared::is_empty));
         join(connections);
-        assert!(hub.is_empty());
+        assert!(shared.is_empty());
     });
 }
 
 #[test]
-fn limits_hold_whoever_comes_at_once() {
+fn limits_hold_for_simultaneous_clients() {
     check(|| {
         let limits = Limits { connections: 2, connections_per_uid: 1, ..Limits::default() };
-        let (hub, here) = (Arc::new(Hub::default()), Arc::new(AtomicUsize::new(0)));
+        let (shared, here) = (Arc::new(Shared::default()), Arc::new(AtomicUsize::new(0)));
         let clients = (0..4).map(|uid| {
-            let (hub, here, limits) = (Arc::clone(&hub), Arc::clone(&here), limits.clone());
+            let (shared, here, limits) = (Arc::clone(&shared), Arc::clone(&here), limits.clone());
             thread::spawn(move || {
-                if let Ok(seat) = hub.connect(&outbox(uid / 2, &limits), &limits) {
+                if let Ok(guard) = shared.connect(&outbox(uid / 2, &limits), &limits) {
                     assert!(here.fetch_add(1, SeqCst) < 2, "more than the limit");
                     let mut held = 0;
-                    hub.hold_unfinished(&mut held, 10, 15);
-                    hub.hold_unfinished(&mut held, 0, 15);
+                    shared.hold_unfinished(&mut held, 10, 15);
+                    shared.hold_unfinished(&mut held, 0, 15);
                     here.fetch_sub(1, SeqCst);
-                    drop(seat);
+                    drop(guard);
                 }
             })
         });
         join(clients.collect());
-        assert!(hub.is_empty());
-        assert!(hub.hold_unfinished(&mut 0, 15, 15), "all was given back");
+        assert!(shared.is_empty());
+        assert!(shared.hold_unfinished(&mut 0, 15, 15), "all was given back");
     });
 }

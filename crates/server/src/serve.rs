@@ -1,29 +1,24 @@
-//! The server: it accepts, admits, and ends in order.
+//! The server: it accepts connections, drains and closes.
 
-mod accept;
+use std::{convert::Infallible, fmt, io, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
-use std::{fmt, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
-
-use kakehi_channel::{BUSY_POLL, Json, Request};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::timeout,
+use kakehi_channel::{
+    BusyPoll, ByteStream, Json, Refusal, Request, Response, Status, VERSION,
+    low_level::{Buffer, encode_frame},
 };
-use tracing::{Span, info, warn};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
 
-use self::accept::Acceptor;
 use crate::{
-    Access, Handle, Handler, Limits, Listener, Peer, Socket, Wire,
+    Access, Handle, Handler, Limits, Listener, Peer, Protocol, Socket,
     connection::Connection,
-    hub::{Hub, Phase},
+    metrics,
     outbox::Outbox,
+    shared::{ConnectionGuard, FINAL_WRITE_TIME, Phase, Server, Shared},
 };
 
-/// What a connection may still take to tell its client the end, once the server closes.
-pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// Serves `handler` on a [`Socket`], or any other [`Listener`], until its shutdown: a builder that
-/// is awaited.
+/// Creates a server that answers the connections of a [`Socket`], or of another [`Listener`], with
+/// `handler`. Await the result to run it.
 ///
 /// ```
 /// use kakehi_channel::Request;
@@ -35,11 +30,9 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 /// let socket = Socket::bind(path).listen()?;
 /// serve(socket, async |request: Request<String>, context: Context| {
 ///     context.progress("looking").await?;
-///     Ok::<_, kakehi_channel::Error>(format!("hello {}", request.command.unwrap_or_default()))
+///     Ok::<_, kakehi_channel::ChannelError>(format!("hello {}", request.command.unwrap_or_default()))
 /// })
-/// .shutdown(async {
-///     // tokio::signal::ctrl_c().await
-/// })
+/// .shutdown(async {}) // or `tokio::signal::ctrl_c()`
 /// .await;
 /// # Ok(()) }
 /// ```
@@ -48,7 +41,7 @@ where
     C: Send + 'static,
     H: Handler<C, F>,
     L: Listener,
-    F: Wire<C>,
+    F: Protocol<C>,
 {
     Serve {
         listener,
@@ -56,12 +49,12 @@ where
         access: Access::default(),
         drain: Duration::from_secs(5),
         shutdown: Box::pin(std::future::pending()),
-        wire: PhantomData,
+        protocol: PhantomData,
     }
 }
 
-/// Serves one byte stream, for whoever it belongs to, until it ends. Half-closed counts as there:
-/// only the kernel can tell more, and this stream may not be its own.
+/// Serves one byte stream until it ends; `peer` is the client. A half-closed stream counts as
+/// connected, because only a socket can tell the difference.
 ///
 /// ```
 /// use kakehi_channel::{Channel, Json, Request, Response};
@@ -79,21 +72,23 @@ where
 /// ```
 ///
 /// # Cancel safety
-/// Dropped, it drops the handler and the stream: the client sees the end of the connection.
+/// Dropping the future drops the handler and the stream. The client sees the end of the connection.
 pub async fn serve_stream<C, H, F, S>(stream: S, peer: Peer, handler: H, limits: Limits)
 where
     C: Send + 'static,
     H: Handler<C, F>,
-    F: Wire<C>,
-    S: AsyncRead + AsyncWrite + Unpin,
+    F: Protocol<C>,
+    S: ByteStream,
 {
     let server = Arc::new(Server { limits, ..Server::new(handler) });
     let outbox = Arc::new(server.outbox(peer));
-    let mut connection = Connection::<C, H, F, _>::new(stream, (|_| false, None), outbox, server);
-    connection.run(Span::none).await;
+    let _listed = server.shared().add(&outbox);
+    let mut connection =
+        Connection::<C, H, F, _>::new(stream, BusyPoll::never, |_| false, outbox, server);
+    connection.run(None).await;
 }
 
-/// A server to be: set it up, then `.await` it.
+/// A configured server. It runs when awaited.
 ///
 /// ```
 /// use std::time::Duration;
@@ -109,7 +104,7 @@ where
 /// })
 /// .handle(&handle)
 /// .limits(Limits { connections: 16, ..Limits::default() })
-/// .access(Access::default().uid(1000))
+/// .access(Access { uids: [0, 1000].into(), ..Access::default() })
 /// .authorize(|peer, request| match request.command.as_deref() {
 ///     Some("stop") if peer.uid != 0 => Err("only root may stop this".into()),
 ///     _ => Ok(()),
@@ -128,35 +123,26 @@ pub struct Serve<C, H, L = Socket, F = Json> {
     access: Access,
     drain: Duration,
     shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
-    wire: PhantomData<fn() -> F>,
+    protocol: PhantomData<fn() -> F>,
 }
-
-/// What the connections of a server share.
-pub(crate) struct Server<C, H> {
-    pub(crate) handler: H,
-    pub(crate) limits: Limits,
-    pub(crate) busy_poll: Duration,
-    handle: Handle,
-    authorize: Option<Authorize<C>>,
-}
-
-type Authorize<C> = Box<dyn Fn(&Peer, &Request<C>) -> Result<(), String> + Send + Sync>;
 
 impl<C, H, L, F> Serve<C, H, L, F> {
-    /// Instead of [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.server.limits = limits;
         self
     }
 
-    /// Who may connect; by default the server's own user, and root. Who may not is told so, before
-    /// anything is read.
+    /// Sets which users may connect. Default: the server's own user and root. The server refuses
+    /// others with `denied`, and reads nothing from them.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// Decides on each request before its handler is called; `Err` says why not, to the client.
+    /// Checks each request before the handler runs. `Err` refuses the request with `denied` and this
+    /// message. Default: every request is allowed. Requests with reserved names are not checked: see
+    /// [`Handler::reserved`].
     pub fn authorize(
         mut self,
         decide: impl Fn(&Peer, &Request<C>) -> Result<(), String> + Send + Sync + 'static,
@@ -165,32 +151,47 @@ impl<C, H, L, F> Serve<C, H, L, F> {
         self
     }
 
-    /// Ends the server when `signal` is ready: it drains.
-    pub fn shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.shutdown = Box::pin(signal);
+    /// Shuts the server down when `signal` completes, whatever its output: running requests drain,
+    /// new ones are refused. Default: never.
+    ///
+    /// ```no_run
+    /// # use kakehi_channel::Request;
+    /// # use kakehi_server::{Context, Socket, serve};
+    /// # async fn run(socket: Socket) {
+    /// # let handler = async |_: Request<String>, _: Context| Ok::<_, String>(());
+    /// serve(socket, handler).shutdown(tokio::signal::ctrl_c()).await;
+    /// # }
+    /// ```
+    pub fn shutdown<S>(mut self, signal: S) -> Self
+    where
+        S: Future<Output: Send> + Send + 'static,
+    {
+        self.shutdown = Box::pin(async {
+            signal.await;
+        });
         self
     }
 
-    /// How long running requests may go on after the shutdown; 5 s. New ones are refused
-    /// meanwhile; those left then are cancelled and told so.
+    /// Sets how long running requests may continue after the shutdown. Then they are cancelled.
+    /// Requests that arrive during the drain are refused with `shutting_down`. Default: 5 s.
     pub fn drain(mut self, time: Duration) -> Self {
         self.drain = time;
         self
     }
 
-    /// For how long a connection polls for the next request before it sleeps, after it answered
-    /// one; [`BUSY_POLL`], 50 µs. Zero or `None` is never.
+    /// Sets how long a connection polls for the next request after a response, before it sleeps. `None`
+    /// or zero turns polling off. Default: [`BUSY_POLL`](kakehi_channel::BUSY_POLL), 50 µs.
     ///
-    /// Waking up takes a core longer than most clients take to ask again. So polling makes a call
-    /// several times faster, and spends less time of the CPU than sleeping, where a client asks
-    /// again at once; where it does not, it stops by itself: see
-    /// [`Channel::expect_soon`](kakehi_channel::Channel::expect_soon).
+    /// Waking a core takes longer than most clients take to send the next request. Polling makes such
+    /// a call several times faster, and uses less CPU time than sleeping. A connection stops polling
+    /// if its client does not send at once: see
+    /// [`BusyPoll`](kakehi_channel::BusyPoll).
     pub fn busy_poll(mut self, patience: impl Into<Option<Duration>>) -> Self {
         self.server.busy_poll = patience.into().unwrap_or_default();
         self
     }
 
-    /// Makes `handle` this server's.
+    /// Connects `handle` with this server.
     pub fn handle(mut self, handle: &Handle) -> Self {
         self.server.handle = handle.clone();
         self
@@ -201,52 +202,41 @@ impl<C, H, L, F> Serve<C, H, L, F>
 where
     C: Send + 'static,
     H: Handler<C, F>,
-    F: Wire<C>,
+    F: Protocol<C>,
     L: Listener,
 {
     async fn run(self) {
-        let Self { listener, server, access, drain, shutdown, wire } = self;
-        let acceptor = Acceptor { listener, access, server: Arc::new(server), wire };
-        let hub = Arc::clone(acceptor.server.hub());
-        let _close = CloseWhenDropped(Arc::clone(&hub));
+        let Self { listener, server, access, drain, shutdown, protocol } = self;
+        let acceptor = Acceptor { listener, access, server: Arc::new(server), protocol };
+        let shared = Arc::clone(acceptor.server.shared());
+        metrics::describe();
+        let _close = CloseWhenDropped(Arc::clone(&shared));
         let accepting = acceptor.accept_all();
         tokio::pin!(accepting);
-        // In a fixed order here and below, so that what happens follows from what came alone.
+        // `biased` here and below, so that a simulation is repeatable.
         tokio::select! {
             biased;
             never = &mut accepting => match never {},
             () = shutdown => {}
-            () = hub.ending.cancelled() => {}
+            () = shared.ending.cancelled() => {}
         }
 
-        info!(running = hub.running(), "draining");
-        hub.enter_phase(Phase::Draining);
-        let drained = until(&hub, |hub| hub.running() == 0);
+        info!(running = shared.running(), "draining");
+        shared.enter_phase(Phase::Draining);
+        let drained = shared.until(|shared| shared.running() == 0);
         tokio::select! {
             biased;
             never = &mut accepting => match never {},
             end = timeout(drain, drained) => if end.is_err() {
-                warn!(running = hub.running(), "cancelling what has not ended in {drain:?}");
+                warn!(running = shared.running(), "cancelling requests that have run for {drain:?}");
             },
         }
 
-        hub.enter_phase(Phase::Closing);
-        // Twice: once for the handlers, once for what is written last.
-        if timeout(2 * LAST_WORDS, until(&hub, Hub::is_empty)).await.is_err() {
+        shared.enter_phase(Phase::Closing);
+        // Twice: once for the handlers to clean up, once for the last responses.
+        if timeout(2 * FINAL_WRITE_TIME, shared.until(Shared::is_empty)).await.is_err() {
             warn!("connections are left open");
         }
-    }
-}
-
-/// Waits until `done` holds, looking again whenever something has ended.
-pub(crate) async fn until(hub: &Hub, done: impl Fn(&Hub) -> bool) {
-    loop {
-        // What ends from here on is heard.
-        let ended = hub.ended.notified();
-        if done(hub) {
-            return;
-        }
-        ended.await;
     }
 }
 
@@ -254,20 +244,20 @@ impl<C, H, L, F> IntoFuture for Serve<C, H, L, F>
 where
     C: Send + 'static,
     H: Handler<C, F>,
-    F: Wire<C>,
+    F: Protocol<C>,
     L: Listener,
 {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// # Cancel safety
-    /// Dropped, it cancels what is running, without a drain, and removes the socket.
+    /// Dropping the future cancels all requests without a drain, and removes the socket.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }
 }
 
-struct CloseWhenDropped(Arc<Hub>);
+struct CloseWhenDropped(Arc<Shared>);
 
 impl Drop for CloseWhenDropped {
     fn drop(&mut self) {
@@ -275,27 +265,108 @@ impl Drop for CloseWhenDropped {
     }
 }
 
-impl<C, H> Server<C, H> {
-    fn new(handler: H) -> Self {
-        Self {
-            handler,
-            limits: Limits::default(),
-            busy_poll: BUSY_POLL,
-            handle: Handle::default(),
-            authorize: None,
+/// Accepts connections and admits them under the access rule and the limits.
+struct Acceptor<C, H, L, F> {
+    listener: L,
+    access: Access,
+    server: Arc<Server<C, H>>,
+    protocol: PhantomData<fn() -> F>,
+}
+
+impl<C, H, L, F> Acceptor<C, H, L, F>
+where
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Protocol<C>,
+    L: Listener,
+{
+    /// Accepts forever. Neither an error of one client nor a lack of file descriptors ends the server.
+    async fn accept_all(&self) -> Infallible {
+        const FIRST_PAUSE: Duration = Duration::from_millis(20);
+        const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.listener.accept().await {
+                Ok(stream) => {
+                    pause = FIRST_PAUSE;
+                    self.admit(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // EMFILE, ENFILE or ENOMEM: the end of a connection may help.
+                    warn!(%error, ?pause, "cannot accept");
+                    let _ = timeout(pause, self.server.shared().freed.notified()).await;
+                    pause = (2 * pause).min(LONGEST_PAUSE);
+                }
+            }
         }
     }
 
-    pub(crate) fn outbox(&self, peer: Peer) -> Outbox {
-        Outbox::new(peer, &self.limits, self.hub().ending.clone())
+    fn admit(&self, mut stream: L::Stream) {
+        let peer = match L::peer(&stream) {
+            Ok(peer) if self.access.allows(&peer) => peer,
+            Ok(peer) => {
+                let message = format!("uid {} may not use this server", peer.uid);
+                return self.refuse(&mut stream, Refusal::Denied, &message);
+            }
+            Err(error) => {
+                let message = format!("cannot identify the client: {error}");
+                return self.refuse(&mut stream, Refusal::Denied, &message);
+            }
+        };
+        let outbox = Arc::new(self.server.outbox(peer));
+        match self.server.shared().connect(&outbox, &self.server.limits) {
+            Err(message) => self.refuse(&mut stream, Refusal::Busy, &message),
+            Ok(guard) => {
+                let server = Arc::clone(&self.server);
+                tokio::spawn(serve_one::<C, H, F, L>(stream, outbox, guard, server));
+            }
+        }
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.handle.hub
+    /// Sends the reason, if the stream takes it without waiting, and closes the connection.
+    fn refuse(&self, stream: &mut L::Stream, why: Refusal, message: &str) {
+        info!(?why, message, "refused a connection");
+        self.server.shared().count_refused_connection();
+        metrics::refused_connection(why);
+        let response = Response::<&(), &str> {
+            id: "",
+            version: VERSION,
+            status: Status::Error,
+            message,
+            content: None,
+            refused: Some(why),
+        };
+        let mut frame = Buffer::fixed(4096);
+        if let Err(error) = encode_frame(&mut F::default(), &response, &mut frame, 4096)
+            .map_err(io::Error::other)
+            .and_then(|()| L::try_write(stream, frame.data()))
+        {
+            debug!(%error, "cannot send the refusal");
+        }
     }
+}
 
-    pub(crate) fn authorize(&self, peer: &Peer, request: &Request<C>) -> Result<(), String> {
-        self.authorize.as_ref().map_or(Ok(()), |decide| decide(peer, request))
+/// Not an `async fn`, whose future would have room for both the arguments and the connection.
+fn serve_one<C, H, F, L>(
+    stream: L::Stream,
+    outbox: Arc<Outbox>,
+    guard: ConnectionGuard,
+    server: Arc<Server<C, H>>,
+) -> impl Future<Output = ()>
+where
+    C: Send + 'static,
+    H: Handler<C, F>,
+    F: Protocol<C>,
+    L: Listener,
+{
+    let busy_poll = server.busy_poll;
+    let wrap = |stream| L::busy_poll(stream, busy_poll);
+    let mut connection = Connection::<C, H, F, _>::new(stream, wrap, L::has_left, outbox, server);
+    async move {
+        connection.run(Some(guard.number)).await;
+        drop(connection);
+        drop(guard);
     }
 }
 
@@ -307,5 +378,28 @@ impl<C, H, L: fmt::Debug, F> fmt::Debug for Serve<C, H, L, F> {
             .field("access", &self.access)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kakehi_channel::{Json, Request};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::{Context, Peer, Socket};
+
+    #[tokio::test]
+    async fn an_idle_connection_has_no_room_for_a_request_or_its_parts() {
+        let handler = async |_: Request<String>, _: Context| Ok::<_, String>(String::new());
+        let server = Arc::new(Server::new(handler));
+        let outbox = Arc::new(server.outbox(Peer::own()));
+        let guard = server.shared().connect(&outbox, &server.limits).unwrap();
+        let (stream, _theirs) = UnixStream::pair().unwrap();
+        let task = serve_one::<String, _, Json, Socket>(stream, outbox, guard, server);
+        // Apart from the connection, the task has room for a guard, a span and one future.
+        let connection = size_of::<Connection<String, (), Json, UnixStream>>();
+        let rest = size_of_val(&task) - connection;
+        assert!(rest <= 256, "{rest} bytes beside {connection}");
     }
 }

@@ -1,53 +1,63 @@
-//! A handle on a server: its counters, and the word to end it.
+//! `Handle`: the counters and the shutdown of a server.
 
 use std::sync::Arc;
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
-use crate::hub::Hub;
+use crate::shared::Shared;
 
-/// Reads a running server's counters and can end it. Cheap to clone; make it first, give it to
-/// the handler, then to [`Serve::handle`](crate::Serve::handle). Several servers may have one: they
-/// count together, share the limits on connections, and end together.
+/// Reads the counters of a running server and shuts it down. It is cheap to clone. Create it first,
+/// give a clone to the handler, then pass it to [`Serve::handle`](crate::Serve::handle). Servers with
+/// the same handle share their counters, their limits on connections and their shutdown.
 ///
 /// ```
 /// let handle = kakehi_server::Handle::default();
-/// assert_eq!(handle.stats().connections, 0);
+/// assert_eq!((handle.stats().connections, handle.stats().bytes_sent), (0, 0));
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Handle {
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Handle {
-    /// The counters as they are now.
+    /// Returns the current counters.
     #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.hub.stats()
+    pub fn stats(&self) -> ServerStats {
+        self.shared.stats()
     }
 
-    /// Asks the server to end as its shutdown future would: it drains.
+    /// Shuts the server down, as [`Serve::shutdown`](crate::Serve::shutdown) does.
+    pub fn shutdown(&self) {
+        self.shared.ending.cancel();
+    }
+
+    /// Returns a token that is cancelled when the server starts to drain, for tasks outside of a
+    /// handler. In a handler, use [`Context::draining`](crate::Context::draining).
     ///
     /// ```
-    /// kakehi_server::Handle::default().shutdown();
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let handle = kakehi_server::Handle::default();
+    /// let draining = handle.draining();
+    /// let task = tokio::spawn(async move { draining.cancelled().await });
+    /// handle.shutdown();
+    /// task.await.expect("the task ends");
+    /// # }
     /// ```
-    pub fn shutdown(&self) {
-        self.hub.ending.cancel();
+    #[must_use]
+    pub fn draining(&self) -> CancellationToken {
+        // A child, so that cancelling it does not end the server.
+        self.shared.ending.child_token()
     }
 }
 
-/// A server's counters, since it started.
-///
-/// ```
-/// let stats = kakehi_server::Handle::default().stats();
-/// assert_eq!((stats.running, stats.ok, stats.bytes_sent), (0, 0, 0));
-/// ```
+/// The counters of a server since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Stats {
-    /// Connections open now.
+pub struct ServerStats {
+    /// Open connections.
     pub connections: usize,
-    /// Requests running now.
+    /// Running requests.
     pub running: usize,
     /// Connections that were admitted.
     pub accepted: u64,
@@ -57,15 +67,15 @@ pub struct Stats {
     pub ok: u64,
     /// Requests that their handler ended in ERROR.
     pub error: u64,
-    /// Requests that were refused before they started, malformed ones too.
+    /// Requests that were refused before they started, including malformed ones.
     pub refused_requests: u64,
-    /// Requests that were cancelled: the client left, the deadline passed, the server ended. Also
-    /// those whose handler then ended by itself: whatever it returned was not sent.
+    /// Requests that were cancelled: the client disconnected, the deadline passed, or the server shut
+    /// down. This includes handlers that returned after the cancellation.
     pub cancelled: u64,
     /// Requests whose handler panicked.
     pub panicked: u64,
-    /// Bytes of whole requests, and of what came in their place.
+    /// Bytes of complete requests, including malformed ones.
     pub bytes_received: u64,
-    /// Bytes written.
+    /// Bytes of written responses.
     pub bytes_sent: u64,
 }

@@ -58,7 +58,7 @@ async fn show_workers(sozu: &Sozu) -> io::Result<()> {
 }
 
 fn describe(event: &Event) -> String {
-    // Names are somebody's input: nothing in them may reach the terminal as it is.
+    // Names are untrusted input, so they are escaped for the terminal.
     let named = |what, name: &Option<String>| name.as_ref().map(|name| format!("{what} {name:?}"));
     [
         Some(event.kind().as_str_name().to_owned()),

@@ -1,19 +1,19 @@
-//! Many requests at once.
+//! Batches of requests.
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
 use crate::{Error, Request, Response, Sozu};
 
 impl Sozu {
-    /// Sends many requests, over as many connections at once as the pool has, and gives the outcome
-    /// of each, in the order of the requests.
+    /// Sends requests concurrently over the connections of the pool, and returns their results in
+    /// the order of the requests.
     ///
-    /// They are independent: none waits for one before it, and none is held back because another
-    /// failed. What must happen in order belongs into batches of their own. Each has a deadline of
-    /// its own, from when it is its turn.
+    /// The requests are independent: they can run in any order, and a failure does not stop the
+    /// others. Use several batches for requests that depend on each other. The deadline of each
+    /// request starts when the request has a connection.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it gives up what is under way, and sends nothing more.
+    /// Dropping the future abandons the requests in progress and does not send the rest.
     ///
     /// ```no_run
     /// # async fn f(sozu: kakehi_sozu::Sozu) {
@@ -38,7 +38,7 @@ impl Sozu {
         let requests: Vec<_> = requests.into_iter().map(|request| self.request(request)).collect();
         let answers = stream::iter(requests.into_iter().enumerate())
             .map(async |(place, request)| (place, request.await));
-        // In the order in which they come, so that no connection idles behind a slow answer.
+        // Unordered, so that no connection idles behind a slow response.
         let answers = answers.buffer_unordered(self.pool_size().max(1)).collect::<Vec<_>>();
         let in_order = |mut answers: Vec<(usize, _)>| {
             answers.sort_unstable_by_key(|(place, _)| *place);

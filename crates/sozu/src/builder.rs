@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kakehi_channel::Limits;
+use kakehi_channel::BufferLimits;
 use kakehi_client::{Client, ClientBuilder, Reconnect};
 
 use crate::{Error, Request, Response, Sozu, Wire};
 
-/// What a frame must stay below Sōzu's maximum, in bytes: one that is hardly smaller passes its
-/// main process, and then kills every worker, to which it is sent with a little more around it.
+/// The distance of the largest frame from Sōzu's maximum, in bytes. Sōzu's main process accepts a
+/// frame slightly below the maximum, adds a few bytes, and the result kills every worker.
 const MARGIN: usize = 1024;
 
 /// The settings of a [`Sozu`], with defaults for all of them.
@@ -63,8 +63,8 @@ impl SozuBuilder {
         self
     }
 
-    /// How many connections may be open at once, and so how many requests under way; 16. At least
-    /// one. A subscription has a connection besides.
+    /// Sets the maximum number of open connections, and so of concurrent requests. Default: 16. At
+    /// least one. A subscription has an additional connection.
     pub fn pool_size(mut self, connections: usize) -> Self {
         self.pool_size = connections;
         self
@@ -122,8 +122,8 @@ impl SozuBuilder {
 
     /// A pool of at most `size` connections.
     pub(crate) fn client(&self, size: usize) -> Client<Request, Response, Wire> {
-        // What Sōzu sends is bounded by the same setting; an old one may have been raised since.
-        let incoming = self.max_command_buffer_size.max(Limits::CLIENT.max);
+        // The same setting bounds Sōzu's responses; Sōzu may still run with a higher one.
+        let incoming = self.max_command_buffer_size.max(BufferLimits::CLIENT.max);
         let outgoing = self.max_command_buffer_size.saturating_sub(MARGIN);
         let mut client = ClientBuilder::new(&self.path)
             .timeout(None)
@@ -132,8 +132,8 @@ impl SozuBuilder {
             .deadline(self.deadline)
             .pool_size(size)
             .limits(
-                Limits { max: incoming, ..Limits::DEFAULT },
-                Limits { max: outgoing, ..Limits::DEFAULT },
+                BufferLimits { max: incoming, ..BufferLimits::DEFAULT },
+                BufferLimits { max: outgoing, ..BufferLimits::DEFAULT },
             );
         if let Some(policy) = self.reconnect {
             client = client.reconnect(policy);

@@ -1,4 +1,4 @@
-//! The endless subscription to what happens in a Sōzu.
+//! The stream of a Sōzu's events.
 
 use std::{
     fmt,
@@ -21,58 +21,58 @@ use crate::{
     },
 };
 
-/// How long it waits between two tries to subscribe.
+/// The pause between two attempts to subscribe.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a subscription tells.
+/// An item of [`Events`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Notice {
-    /// Sōzu confirmed the first subscription: what happens from here on is told.
+    /// Sōzu has confirmed the first subscription. Later events are reported.
     Subscribed,
-    /// Something happened. Sōzu tells some things twice, such as `AddCluster`.
+    /// An event. Sōzu reports some events twice, such as `AddCluster`.
     Event(Event),
-    /// The subscription ended, or could not be made: Sōzu stopped, was restarted or upgraded, or
-    /// closed the connection since nobody read from it. It is made again; until then, nothing is
-    /// told of what happens. Said once, however often it fails.
+    /// The subscription failed or ended: Sōzu stopped, restarted, was upgraded, or closed the
+    /// connection of a slow reader. `Events` subscribes again; until then no event is reported.
+    /// Repeated failures yield one notice.
     Lost(Error),
-    /// Sōzu ended the subscription by a final response. It is made again, as after
+    /// Sōzu ended the subscription with a final response. `Events` subscribes again, as after
     /// [`Lost`](Self::Lost).
     Ended(Response),
-    /// Sōzu confirmed another subscription. What happened since the one before was lost, so long
-    /// ago, was not told, and nor was what was on its way then: ask for what must be known.
+    /// Sōzu has confirmed a new subscription. Events of this duration since the loss, and events
+    /// in transit at the loss, are missing. Query the state to catch up.
     Gap(Duration),
-    /// A message came that is not understood here: one of another version. The error has its
-    /// bytes. What comes next is told as usual.
+    /// A message could not be decoded, for example because Sōzu has another version. The error has
+    /// its bytes. The subscription continues.
     Malformed(Error),
 }
 
-/// The events of a Sōzu, as a stream that never ends: it subscribes when it is first polled, and
-/// subscribes again whenever that was lost, and then says that there was a [gap](Notice::Gap).
+/// A stream of a Sōzu's events, which never ends. It subscribes when it is first polled. After a
+/// lost subscription, it subscribes again and reports a [gap](Notice::Gap).
 ///
-/// It has a connection of its own, which is none of the client's pool. Read from it: Sōzu closes
-/// the connection of a subscriber for whom more than its `max_command_buffer_size` waits.
+/// The stream has a connection of its own, outside of the client's pool. Sōzu closes the connection
+/// of a subscriber that leaves more than `max_command_buffer_size` bytes unread.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// use kakehi_sozu::{Notice, Sozu};
 ///
 /// let mut events = Sozu::builder("/nowhere").build().events();
-/// let Notice::Lost(error) = events.next().await else { panic!("there is no Sōzu") };
+/// let Notice::Lost(error) = events.next().await else { panic!("no Sōzu is running") };
 /// assert!(error.is_unconnected());
 /// # }
 /// ```
-#[must_use = "nothing is subscribed to unless it is polled"]
+#[must_use = "`Events` subscribes only when it is polled"]
 pub struct Events {
     client: Client<Request, Response, Wire>,
-    /// How long Sōzu may take to confirm a subscription.
+    /// The timeout for the confirmation of a subscription.
     patience: Option<Duration>,
     state: State,
-    /// It was confirmed once.
+    /// A subscription was confirmed before.
     is_known: bool,
-    /// Since when nothing is told; a loss is told once.
+    /// When the subscription was lost. Set until a new one is confirmed.
     lost: Option<Instant>,
-    /// What came in the place of a confirmation.
+    /// An event that came in place of a confirmation.
     early: Option<Event>,
 }
 
@@ -81,7 +81,7 @@ enum State {
     Asking(BoxFuture<'static, Result<Responses, Error>>),
     Following {
         responses: Box<Responses>,
-        /// Sōzu has said that it tells what happens.
+        /// Sōzu has confirmed the subscription.
         is_confirmed: bool,
     },
 }
@@ -92,10 +92,10 @@ impl Events {
         Self { client, patience, state, is_known: false, lost: None, early: None }
     }
 
-    /// What is told next.
+    /// Returns the next notice.
     ///
     /// # Cancel safety
-    /// Cancel safe: dropped while it waits, it has lost nothing.
+    /// Cancel safe: a dropped future loses no notice.
     pub async fn next(&mut self) -> Notice {
         poll_fn(|cx| self.poll_notice(cx)).await
     }
@@ -146,7 +146,7 @@ impl Events {
                 Some(self.confirm())
             }
             Some(Err(error)) if responses.is_terminated() => self.lose(Notice::Lost(error)),
-            // Nothing happened for a while: that is no loss.
+            // A timeout without events is no loss.
             Some(Err(error)) if error.is_timeout() && *is_confirmed => None,
             Some(Err(error)) if error.is_timeout() => self.lose(Notice::Lost(error)),
             Some(Err(error)) => Some(Notice::Malformed(error)),
@@ -165,7 +165,7 @@ impl Events {
         }
     }
 
-    /// Says `how`, unless a loss was told and nothing was confirmed since.
+    /// Returns `how`, unless an earlier loss was reported and no subscription was confirmed since.
     fn lose(&mut self, how: Notice) -> Option<Notice> {
         debug!(?how, "a subscription ended");
         self.pause();
@@ -174,7 +174,7 @@ impl Events {
         (!is_told).then_some(how)
     }
 
-    /// Closes the connection, and waits before the next try.
+    /// Closes the connection and waits before the next attempt.
     fn pause(&mut self) {
         self.state = State::Pausing(Box::pin(sleep(PAUSE)));
     }
@@ -185,7 +185,7 @@ fn ask(
     patience: Option<Duration>,
 ) -> BoxFuture<'static, Result<Responses, Error>> {
     let request = RequestType::SubscribeEvents(SubscribeEvents {});
-    client.call(request.into()).timeout(patience).deadline(None).send().boxed()
+    client.message(request.into()).timeout(patience).deadline(None).send().boxed()
 }
 
 impl Stream for Events {

@@ -1,5 +1,5 @@
-//! Control a running [Sōzu](https://www.sozu.io) from async Rust: requests with their progress,
-//! batches, and events that say when they have a gap.
+//! Controls a running [Sōzu](https://www.sozu.io) from async Rust: requests with progress, batches,
+//! and a stream of events that reports its gaps.
 //!
 //! ```no_run
 //! use kakehi_sozu::{Notice, Sozu, command::{Cluster, request::RequestType}};
@@ -8,47 +8,47 @@
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let sozu = Sozu::from_config("/etc/sozu/config.toml").await?.connect().await?;
 //!
-//!     // The final answer alone:
+//!     // The final response alone:
 //!     let blue = Cluster { cluster_id: "blue".into(), ..Cluster::default() };
 //!     sozu.request(RequestType::AddCluster(blue)).await?;
 //!
-//!     // Or each response as it comes:
+//!     // Each response:
 //!     let mut responses = sozu.request(RequestType::LoadState("state.json".into())).send().await?;
 //!     while let Some(response) = responses.next().await.transpose()? {
 //!         println!("{}: {}", response.status, response.message);
 //!     }
 //!
-//!     // And what others do to it:
+//!     // Changes, also by other programs:
 //!     let mut events = sozu.events();
 //!     while let Notice::Subscribed | Notice::Event(_) = events.next().await {}
 //!     Ok(())
 //! }
 //! ```
 //!
-//! # From the top down
-//! - A [`Sozu`] is for a whole program: cheap to clone, used from any number of tasks at once, with
-//!   a pool of connections that finds dead ones before they are used. A [`SozuBuilder`] sets it up,
-//!   by hand or [from Sōzu's configuration](Sozu::from_config).
-//! - A [`RequestBuilder`] sets a request's clocks. Awaited, it gives the final [`Response`]; its
-//!   `send` gives the [`Responses`]. A [`batch`](Sozu::batch) gives one result for each request.
-//! - [`Events`] tell what happens, by [`Notice`]s.
-//! - An [`Error`] tells what happened, and by its [`Outcome`] what became of the request.
-//! - [`command`] has Sōzu's own message types, of `sozu-command-lib`.
-//! - With the feature `server`, a handler of `kakehi-server` whose context is a `Context` of this
-//!   crate speaks as a Sōzu does: a stand-in for tests, to which also the real command line talks.
-//! - [`axum`] is a guide: control Sōzu from a web server.
+//! # Overview
+//! - One [`Sozu`] serves a whole program. It is cheap to clone and pools its connections. A
+//!   [`SozuBuilder`] configures it, by hand or [from Sōzu's configuration](Sozu::from_config).
+//! - A [`RequestBuilder`] sets the timeout and the deadline of a request. Awaited, it returns the
+//!   final [`Response`]; its `send` returns all [`Responses`]. A [`batch`](Sozu::batch) returns one
+//!   result for each request.
+//! - [`Events`] is a stream of [`Notice`]s.
+//! - An [`Error`] says what failed; its [`Outcome`] says whether the request was carried out.
+//! - [`command`] contains Sōzu's message types, from `sozu-command-lib`.
+//! - With the feature `server`, a handler of `kakehi-server` with this crate's `Context` answers as
+//!   a Sōzu does, for example as a stand-in in tests.
+//! - [`axum`] is a guide for web servers that control Sōzu.
 //!
-//! # What holds
-//! - Nothing blocks the runtime, however long a Sōzu or one of its workers takes.
-//! - One request is under way on a connection, always, and one on which a request was given up is
-//!   closed: no answer is ever another request's.
-//! - Each request ends by its deadline of 15 s at the latest, unless nobody can say
-//!   [how long it takes](Request::is_open_ended); what Sōzu never answers ends so, with an unknown
-//!   outcome.
-//! - A frame that would kill Sōzu's workers is refused before any of it is sent.
-//! - The sending direction stays open until the final response: Sōzu drops requests without it.
-//! - A status or a kind of content that is not known is an error that keeps the bytes: that error
-//!   [is malformed](Error::is_malformed), and its source has the payload.
+//! # Promises
+//! - No call blocks the runtime.
+//! - A connection serves one request at a time and is closed when a request is abandoned, so a
+//!   request never receives the response to another.
+//! - Each request ends at its deadline, by default 15 s, unless it is
+//!   [open-ended](Request::is_open_ended). Without a response, its outcome is unknown.
+//! - The client does not send a frame that would kill Sōzu's workers.
+//! - The client keeps its sending side open until the final response, because Sōzu drops the
+//!   requests of clients that half-close.
+//! - An unknown status or content is an error that [is malformed](Error::is_malformed); its source
+//!   has the payload.
 //! - After a restart or an upgrade of Sōzu, the next request works.
 
 mod batch;
@@ -65,7 +65,7 @@ mod wire;
 pub use builder::SozuBuilder;
 pub use config::ConfigError;
 pub use events::{Events, Notice};
-pub use kakehi_client::{Outcome, Reconnect, Stats, Status};
+pub use kakehi_client::{ClientStats, Outcome, Reconnect, Status};
 pub use request::Request;
 pub use response::{Response, UnknownResponse};
 #[cfg(feature = "server")]

@@ -1,10 +1,10 @@
-//! What is asked of Sōzu.
+//! Requests to Sōzu.
 
-use kakehi_client::Call;
+use kakehi_client::RequestMessage;
 
 use crate::command::{self, request::RequestType};
 
-/// A request: made of a [`RequestType`], or of a whole message of Sōzu's protocol.
+/// A request, made from a [`RequestType`] or from a message of Sōzu's protocol.
 ///
 /// ```
 /// use kakehi_sozu::{Request, command::{self, request::RequestType}};
@@ -17,10 +17,10 @@ use crate::command::{self, request::RequestType};
 pub struct Request(command::Request);
 
 impl Request {
-    /// Whether nobody can say how long it takes: it drains connections, reads a file of any
-    /// length, or has no final response at all. Such a request has no deadline by default.
+    /// Whether the duration of the request is unlimited: it drains connections, reads a file of
+    /// any length, or has no final response. Such a request has no deadline by default.
     ///
-    /// They are `SoftStop`, `LoadState`, `UpgradeMain`, `UpgradeWorker` and `SubscribeEvents`.
+    /// These are `SoftStop`, `LoadState`, `UpgradeMain`, `UpgradeWorker` and `SubscribeEvents`.
     #[must_use]
     pub fn is_open_ended(&self) -> bool {
         matches!(
@@ -54,4 +54,4 @@ impl From<command::Request> for Request {
 }
 
 /// Sōzu's wire has neither ids nor clocks.
-impl Call for Request {}
+impl RequestMessage for Request {}

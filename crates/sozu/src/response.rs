@@ -1,16 +1,16 @@
-//! What Sōzu answers.
+//! The responses of Sōzu.
 
 use std::fmt;
 
-use kakehi_client::{Reply, Status};
+use kakehi_client::{ResponseMessage, Status};
 
 use crate::command::{self, ResponseStatus, response_content::ContentType};
 
 /// A response. A request gets any number of [`Status::Processing`] ones, then exactly one that is
 /// final: [`Status::Ok`], or [`Status::Error`], which Sōzu calls FAILURE.
 ///
-/// Both its status and the kind of its content are known: what is not, is an error that keeps the
-/// bytes ([`Error::is_malformed`](crate::Error::is_malformed)).
+/// Both its status and the kind of its content are known. A response with an unknown one is an
+/// error that keeps the bytes ([`Error::is_malformed`](crate::Error::is_malformed)).
 ///
 /// ```
 /// use kakehi_sozu::{Response, Status, command};
@@ -48,7 +48,7 @@ impl TryFrom<command::Response> for Response {
     }
 }
 
-impl Reply for Response {
+impl ResponseMessage for Response {
     fn status(&self) -> Option<Status> {
         Some(self.status)
     }

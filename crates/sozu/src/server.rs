@@ -1,20 +1,22 @@
-//! The other side: to answer as a Sōzu does.
+//! The server's side of Sōzu's protocol.
 
-use kakehi_channel::{Buffer, Decode, Encode, Error, Request, Response, Sozu as Framing, Status};
+use kakehi_channel::{
+    ChannelError, Decode, Encode, Request, Response, Sozu as Framing, Status, low_level::Buffer,
+};
 
 use crate::{
     Wire,
     command::{self, ResponseStatus, request::RequestType, response_content::ContentType},
 };
 
-/// What a handler is asked on this wire. It has neither an id nor clocks; a request without a type,
-/// or of a type that is not known here, has no command.
+/// A request as a handler receives it. It has no id, timeout or deadline. A request without a type,
+/// or with an unknown type, has no command.
 pub type Asked = Request<RequestType>;
 
-/// What a handler of `kakehi_server` takes to speak this wire: with it, `kakehi_server::serve` and
-/// `serve_stream` speak as a Sōzu.
+/// The context of a `kakehi_server` handler that speaks Sōzu's protocol. With such a handler,
+/// `kakehi_server::serve` and `serve_stream` answer as a Sōzu does.
 ///
-/// What a response can carry is a [`ContentType`]. A failure, a refusal too, is FAILURE.
+/// The content of a response is a [`ContentType`]. Failures and refusals become FAILURE.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,12 +44,12 @@ pub type Asked = Request<RequestType>;
 /// assert_eq!(answer.message, "there are none");
 /// # Ok(()) }
 /// ```
-pub type Context = kakehi_server::Context<Wire>;
+pub type Context = kakehi_server::Context<kakehi_server::AnyContent, Wire>;
 
-impl kakehi_server::Wire<RequestType> for Wire {}
+impl kakehi_server::Protocol<RequestType> for Wire {}
 
 impl Decode<Asked> for Wire {
-    fn decode(&mut self, payload: &[u8]) -> Result<Asked, Error> {
+    fn decode(&mut self, payload: &[u8]) -> Result<Asked, ChannelError> {
         let command::Request { request_type } = Framing.decode(payload)?;
         Ok(Request { command: request_type, ..Request::new("") })
     }
@@ -58,14 +60,18 @@ impl Encode<Response<&ContentType, &str>> for Wire {
         &mut self,
         response: &Response<&ContentType, &str>,
         out: &mut Buffer,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ChannelError> {
         let content = response.content.cloned().map(Into::into);
         Framing.encode(&message(response.status, response.message, content), out)
     }
 }
 
 impl Encode<Response<&(), &str>> for Wire {
-    fn encode(&mut self, response: &Response<&(), &str>, out: &mut Buffer) -> Result<(), Error> {
+    fn encode(
+        &mut self,
+        response: &Response<&(), &str>,
+        out: &mut Buffer,
+    ) -> Result<(), ChannelError> {
         Framing.encode(&message(response.status, response.message, None), out)
     }
 }

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use kakehi_client::{Client, Stats};
+use kakehi_client::{Client, ClientStats};
 
 use crate::{ConfigError, Events, Request, Response, SozuBuilder, Wire};
 
-/// Why a request has no good answer: what happened, and what became of it.
+/// The error of a request, with its cause and its outcome.
 ///
 /// The final response is in it, if there was one ([`response`](kakehi_client::Error::response)).
 pub type Error = kakehi_client::Error<Response>;
@@ -34,10 +34,10 @@ pub type Responses = kakehi_client::Responses<'static, Request, Response, Wire>;
 /// ```
 ///
 /// # The pool
-/// A request has a connection for itself until its final response, always: Sōzu runs only the last
-/// of several requests that come together, and gives a late answer to whoever asks next. One whose
-/// request was given up is closed; one that ended while it was idle, since Sōzu was restarted, is
-/// found before it is used, and the request goes out on another.
+/// A connection serves one request at a time, because Sōzu runs only the last of several pipelined
+/// requests and sends a late response to the next request. The client closes the connection of an
+/// abandoned request. Before it uses an idle connection, it checks whether Sōzu has closed it, for
+/// example by a restart; if so, it takes another.
 #[derive(Clone, Debug)]
 pub struct Sozu {
     client: Client<Request, Response, Wire>,
@@ -96,7 +96,7 @@ impl Sozu {
         Self { client, settings: Arc::new(settings) }
     }
 
-    /// Begins a request. Nothing is sent before it is awaited.
+    /// Creates a request, which is sent when it is awaited.
     ///
     /// Its deadline is the client's, unless it is [open-ended](Request::is_open_ended); each
     /// response may take as long as that leaves. Some requests are never answered by Sōzu, as those
@@ -117,7 +117,7 @@ impl Sozu {
     pub fn request(&self, request: impl Into<Request>) -> RequestBuilder {
         let request = request.into();
         let deadline = self.settings.default_deadline().filter(|_| !request.is_open_ended());
-        self.client.call(request).deadline(deadline)
+        self.client.message(request).deadline(deadline)
     }
 
     /// Subscribes to what happens: an endless stream, on a connection of its own. See [`Events`].
@@ -151,9 +151,9 @@ impl Sozu {
         self.client.ready().await
     }
 
-    /// The counters as they are now: of all clones together, without the subscriptions.
+    /// Returns the current counters of all clones together, without subscriptions.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> ClientStats {
         self.client.stats()
     }
 

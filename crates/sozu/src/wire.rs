@@ -1,16 +1,19 @@
-//! Sōzu's messages in Sōzu's frames.
+//! The protocol of Sōzu's command socket.
 
-use kakehi_channel::{Buffer, Decode, Encode, Error, Format, Frame, Sozu as Framing};
+use kakehi_channel::{
+    ChannelError, Decode, Encode, Format, Sozu as Framing,
+    low_level::{Buffer, Frame},
+};
 
 use crate::{Request, Response, command};
 
-/// The wire of Sōzu's command socket: the frames of [`kakehi_channel::Sozu`], and the messages of
-/// `sozu-command-lib`.
+/// The protocol of Sōzu's command socket: the frames of [`kakehi_channel::Sozu`] and the messages
+/// of `sozu-command-lib`.
 ///
-/// It is the client's, and with the feature `server` the server's too.
+/// Clients use it, and with the feature `server` also servers.
 ///
 /// ```
-/// use kakehi_channel::{Buffer, Decode, Encode, Format};
+/// use kakehi_channel::{Decode, Encode, Format, low_level::Buffer};
 /// use kakehi_sozu::{Request, Response, Status, Wire, command::{self, request::RequestType}};
 ///
 /// let mut out = Buffer::new(64, 1024);
@@ -29,20 +32,20 @@ use crate::{Request, Response, command};
 pub struct Wire;
 
 impl Format for Wire {
-    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError> {
         Framing.find(data, max)
     }
 }
 
 impl Encode<Request> for Wire {
-    fn encode(&mut self, request: &Request, out: &mut Buffer) -> Result<(), Error> {
+    fn encode(&mut self, request: &Request, out: &mut Buffer) -> Result<(), ChannelError> {
         Framing.encode(request.as_message(), out)
     }
 }
 
 impl Decode<Response> for Wire {
-    fn decode(&mut self, payload: &[u8]) -> Result<Response, Error> {
+    fn decode(&mut self, payload: &[u8]) -> Result<Response, ChannelError> {
         let message: command::Response = Framing.decode(payload)?;
-        Response::try_from(message).map_err(Error::malformed)
+        Response::try_from(message).map_err(ChannelError::malformed)
     }
 }

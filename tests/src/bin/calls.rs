@@ -1,7 +1,7 @@
-//! Two sides whose system calls are counted, without polling before they sleep:
-//! `calls serve SOCKET` until asked to stop, or for two minutes;
-//! `calls ask SOCKET one COUNT`, one call at a time;
-//! `calls ask SOCKET stream COUNT`, one call with so many responses.
+//! A server and a client without busy polling, whose system calls `calls.rs` counts:
+//! `calls serve SOCKET` serves until a client stops it, or for two minutes;
+//! `calls ask SOCKET one COUNT` sends one request at a time;
+//! `calls ask SOCKET stream COUNT` sends one request with COUNT progress responses.
 
 use std::{env, error::Error, time::Duration};
 
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["serve", path] => answer(path).await,
         ["ask", path, "one", count] => ask_one_by_one(path, count.parse()?).await,
         ["ask", path, "stream", count] => ask_for_a_stream(path, count.parse()?).await,
-        _ => Err("what is to be done?".into()),
+        _ => Err("usage: calls serve SOCKET | calls ask SOCKET one|stream COUNT".into()),
     }
 }
 
@@ -39,7 +39,7 @@ async fn answer(path: &str) -> Result<(), Box<dyn Error>> {
     serve(Socket::bind(path).listen()?, handler)
         .handle(&handle)
         .busy_poll(None)
-        // Its client may fail before it says so.
+        // The client can fail before it stops the server.
         .shutdown(sleep(Duration::from_secs(120)))
         .await;
     Ok(())
@@ -55,7 +55,7 @@ async fn ask_one_by_one(path: &str, count: u32) -> Result<(), Box<dyn Error>> {
     for _ in 0..count {
         client.request(0_u32).await?;
     }
-    client.call(Request::new("stop")).await?;
+    client.message(Request::new("stop")).await?;
     Ok(())
 }
 
@@ -67,6 +67,6 @@ async fn ask_for_a_stream(path: &str, count: u32) -> Result<(), Box<dyn Error>> 
         seen += 1;
     }
     drop(responses);
-    client.call(Request::new("stop")).await?;
+    client.message(Request::new("stop")).await?;
     if seen == count + 1 { Ok(()) } else { Err(format!("{seen} responses to {count}").into()) }
 }

@@ -1,5 +1,5 @@
-//! Shows so many hostile texts by all that the `client` binary shows answers with, and looks for
-//! what a terminal would obey: `tests/hostile` runs it.
+//! `hostile COUNT`: renders hostile texts as each command of the `kakehi` program does, and looks
+//! for control characters in the output. `tests/hostile` runs it.
 
 use std::{
     env,
@@ -15,10 +15,10 @@ use fastrand::Rng;
 use kakehi_tests::fuzz::show;
 use serde_json::json;
 
-/// Texts that are shown together.
+/// The number of texts in one output.
 const BATCH: u64 = 256;
 
-/// What a terminal may obey, and what is next to it.
+/// Control characters and their neighbours.
 const HOSTILE: [std::ops::Range<u32>; 9] = [
     0..0x20,
     0x7f..0xa1,
@@ -47,7 +47,7 @@ fn character(random: &mut Rng) -> char {
     char::from_u32(code).unwrap_or('\u{fffd}')
 }
 
-/// A text in each place of a response where one may stand.
+/// A response with a text in each field that can have one.
 fn frame(random: &mut Rng, out: &mut Vec<u8>) {
     let text = json!(text(random)).to_string();
     let content = match random.u8(..4) {
@@ -63,7 +63,7 @@ fn frame(random: &mut Rng, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{head},\"content\":{content}}}\0").as_bytes());
 }
 
-/// Shows batch after batch until none is `left`; how many bytes that was.
+/// Renders batches until none is `left`. Returns the number of bytes.
 fn work(seed: u64, left: &AtomicU64) -> usize {
     let (mut random, mut bytes) = (Rng::with_seed(seed), 0);
     while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
@@ -76,7 +76,7 @@ fn work(seed: u64, left: &AtomicU64) -> usize {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let count: u64 = env::args().nth(1).ok_or("how many")?.parse()?;
+    let count: u64 = env::args().nth(1).ok_or("usage: hostile COUNT")?.parse()?;
     let batches = count.div_ceil(BATCH);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let (begun, left) = (Instant::now(), AtomicU64::new(batches));
@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             (0..threads as u64).map(|seed| scope.spawn(move || work(seed, left))).collect();
         workers.into_iter().map(|worker| worker.join().ok()).sum::<Option<usize>>()
     });
-    let bytes = bytes.ok_or("something was shown that is not harmless")?;
+    let bytes = bytes.ok_or("an output has a control character")?;
     let (texts, took) = (batches * BATCH, begun.elapsed());
     writeln!(
         stdout(),

@@ -1,5 +1,5 @@
-//! A server whose handlers misbehave, for `tests/faults/run` and `tests/faults/attacks`:
-//! `misbehaving SOCKET CONNECTIONS`.
+//! `misbehaving SOCKET CONNECTIONS`: a server whose handlers misbehave, for `tests/faults/run` and
+//! `tests/faults/attacks`.
 
 use std::{
     env,
@@ -11,21 +11,22 @@ use std::{
 };
 
 use kakehi_channel::Request;
-use kakehi_server::{Answer, Context, Failure, Handle, Limits, Socket, Stats, serve};
+use kakehi_server::{Answer, Context, Failure, Handle, Limits, ServerStats, Socket, serve};
 use serde::{Serialize, Serializer, ser::Error as _};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
 
-/// Handlers that went on to their end after their client had left.
+/// The number of handlers that detached from their client and ran to their end.
 static OUTLIVED: AtomicUsize = AtomicUsize::new(0);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let path = arguments.next().ok_or("where is it to listen?")?;
-    let connections = arguments.next().ok_or("how many connections?")?.parse()?;
+    let usage = "usage: misbehaving SOCKET CONNECTIONS";
+    let path = arguments.next().ok_or(usage)?;
+    let connections = arguments.next().ok_or(usage)?.parse()?;
     let limits = Limits { connections, connections_per_uid: connections, ..Limits::default() };
     let (handle, mut terminate) = (Handle::default(), signal(SignalKind::terminate())?);
     let known = handle.clone();
@@ -57,7 +58,7 @@ async fn misbehave(
         }
         Some("hang") => pending().await,
         Some("block") => {
-            // A mistake in async code, and a common one.
+            // Blocking the thread is a common mistake in async code.
             thread::sleep(Duration::from_secs(2));
             Ok(Answer::new("blocked").with_content(Content::Nothing))
         }
@@ -69,7 +70,7 @@ async fn misbehave(
             pending().await
         }
         Some("outlive") => {
-            context.outlive_client();
+            context.detach_from_client();
             sleep(Duration::from_millis(500)).await;
             context.progress("is anybody there?").await?;
             OUTLIVED.fetch_add(1, Ordering::SeqCst);
@@ -96,7 +97,7 @@ async fn misbehave(
 enum Content {
     Nothing,
     Unwritable,
-    Stats(Stats, usize),
+    Stats(ServerStats, usize),
 }
 
 impl Serialize for Content {

@@ -1,5 +1,5 @@
-//! A soak: `soak ROUND_TRIPS CONNECTS FAULTED_SESSIONS` against a server in a process of its own,
-//! whose memory, descriptors and tasks it looks at on the way. `tests/soak` builds and runs it.
+//! `soak ROUND_TRIPS CONNECTS FAULTED_SESSIONS`: a long run against a server in a process of its
+//! own. Measures the server's memory, descriptors and tasks. `tests/soak` builds and runs it.
 
 use std::{
     env,
@@ -27,21 +27,21 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// The allocator of the `server` binary, here with [`PLAIN`].
+/// The allocator of `kakehid` with its feature `jemalloc`, here configured by [`PLAIN`].
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// One arena, no caches of threads, and a free page goes back at once: what is seen is what the
-/// server holds, not what an allocator keeps of the most that there ever was at once.
+/// One arena, no thread caches, and free pages are returned at once, so that the figures show the
+/// memory that the server holds, without the allocator's reserves.
 const PLAIN: (&str, &str) = ("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0");
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How many clients there are at once.
+/// The number of concurrent clients.
 const CLIENTS: u64 = 8;
-/// How many requests a client has under way at once.
+/// The number of requests that each client pipelines.
 const AT_ONCE: u64 = 64;
-/// How much more memory than after the first million is too much, in KiB.
+/// The largest allowed growth after the first tenth of each kind, in KiB.
 const MOST_GROWTH: u64 = 64;
 
 #[tokio::main]
@@ -68,14 +68,14 @@ async fn serve_until_killed(path: &str) -> Outcome {
                         context.progress("x".repeat(100)).await?;
                     }
                 }
-                // Without the hook, which would print it.
+                // `resume_unwind` does not call the panic hook, which would print each panic.
                 Some("panic") => std::panic::resume_unwind(Box::new("as asked")),
                 Some("hang") => std::future::pending().await,
                 _ => {}
             }
             let tasks = Runtime::current().metrics().num_alive_tasks();
             let here = json!({ "tasks": tasks, "connections": handle.stats().connections });
-            Ok::<_, kakehi_channel::Error>(Answer::new("done").with_content(here))
+            Ok::<_, kakehi_channel::ChannelError>(Answer::new("done").with_content(here))
         }
     };
     let limits = Limits { request_time: Duration::from_millis(200), ..Limits::default() };
@@ -101,7 +101,7 @@ async fn soak(trips: u64, connects: u64, sessions: u64) -> Outcome {
         ("connects", connects, |path, count, seed| Box::pin(reconnects(path, count, seed))),
         ("faulted sessions", sessions, |path, count, seed| Box::pin(faulted(path, count, seed))),
     ];
-    // What is done for the first time takes memory that is kept for the next time.
+    // The first tenth allocates memory that is reused later, so growth is measured after it.
     let mut settled = None;
     for parts in [1..=1, 2..=10] {
         let mut memory = 0;
@@ -115,10 +115,10 @@ async fn soak(trips: u64, connects: u64, sessions: u64) -> Outcome {
     if (end.descriptors, end.tasks) != (start.descriptors, start.tasks) {
         return Err("descriptors or tasks are left".into());
     }
-    say("memory, descriptors and tasks are as they should be")
+    say("memory, descriptors and tasks are within their limits")
 }
 
-/// All of one kind, in ten parts.
+/// The work of one kind, in ten parts.
 struct Phase<'a> {
     name: &'a str,
     step: u64,
@@ -127,7 +127,7 @@ struct Phase<'a> {
     work: Kind,
 }
 
-/// On a path, so often, by a seed.
+/// The path of the socket, the number of repetitions, and a seed.
 type Kind = fn(Arc<Path>, u64, u64) -> Work;
 type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -177,7 +177,7 @@ async fn reconnects(path: Arc<Path>, count: u64, _: u64) -> Outcome {
     Ok(())
 }
 
-/// Clients that break off, send nonsense or too much, or do not read.
+/// Clients that disconnect early, send malformed or oversized requests, or do not read.
 async fn faulted(path: Arc<Path>, count: u64, seed: u64) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     for _ in 0..count {
@@ -201,7 +201,7 @@ async fn faulted(path: Arc<Path>, count: u64, seed: u64) -> Outcome {
             6 => b"{\"id\":\"a\",\"version\":0,\"command\":\"hang\",\"deadline_ms\":5}\0",
             _ => b"",
         };
-        // It may have been refused, or left, at any point.
+        // The server can refuse the client or close the connection at any point.
         let _ = stream.write_all(frames).await;
         if rng.bool() {
             let _ = stream.shutdown().await;
@@ -216,7 +216,7 @@ async fn faulted(path: Arc<Path>, count: u64, seed: u64) -> Outcome {
 
 struct Server(Child);
 
-/// What the server holds.
+/// The resources that the server holds.
 struct Seen {
     memory: u64,
     descriptors: usize,
@@ -224,7 +224,7 @@ struct Seen {
 }
 
 impl Server {
-    /// Once nobody but the one who looks is connected.
+    /// Measures once only the measuring client is connected.
     async fn look(&self, path: &Path) -> Outcome<Seen> {
         let mut connection = Connection::connect(path).await?;
         let tasks = loop {
@@ -235,7 +235,7 @@ impl Server {
             }
             sleep(Duration::from_millis(20)).await;
         };
-        // What its threads still do after a connection's end takes a moment.
+        // The server's threads need a moment to clean up after a connection.
         sleep(Duration::from_millis(200)).await;
         let process = format!("/proc/{}", self.0.id());
         let status = fs::read_to_string(format!("{process}/status"))?;

@@ -1,9 +1,9 @@
-//! A `Buffer` against a plain vector.
+//! Fuzzes `Buffer` against a vector.
 
 use std::io::Write;
 
 use arbitrary::Arbitrary;
-use kakehi_channel::{Buffer, Full};
+use kakehi_channel::low_level::{Buffer, Full};
 
 #[derive(Arbitrary, Debug)]
 struct Use<'a> {
@@ -17,7 +17,7 @@ struct Use<'a> {
 enum Step<'a> {
     Put(&'a [u8]),
     Write(&'a [u8]),
-    /// So many bytes, into the space that is there.
+    /// Fills this many bytes of the free space.
     Fill(u8, u16),
     Consume(u16),
     Truncate(u16),
@@ -27,10 +27,10 @@ enum Step<'a> {
     Reset,
 }
 
-/// After each step of any use, a [`Buffer`] holds what a vector would, within its bounds.
+/// Checks after each step that a [`Buffer`] holds the same bytes as a vector, within its bounds.
 ///
 /// # Panics
-/// When it does not.
+/// If the property does not hold.
 pub fn buffer(data: &[u8]) {
     let Some(Use { initial, max, is_fixed, steps }) = super::input(data) else { return };
     let (initial, max) = (usize::from(initial), usize::from(max % 600));

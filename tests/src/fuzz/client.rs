@@ -1,11 +1,11 @@
-//! A client whose server says anything.
+//! Fuzzes a client: its server sends any bytes.
 
 use std::{future::pending, time::Duration};
 
 use arbitrary::Arbitrary;
 use futures::StreamExt;
-use kakehi_channel::{Channel, Json, Limits};
-use kakehi_client::{Connection, Error, Request, Response};
+use kakehi_channel::{BufferLimits, Channel, Json};
+use kakehi_client::{Connection, Error, Outcome, Request, Response};
 use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, duplex, split};
 
 use self::plain::{End, MAX, Plain};
@@ -13,12 +13,12 @@ use super::{chunks, runtime, write_in_pieces};
 
 mod plain;
 
-/// Longer than all of the pieces take.
+/// Longer than writing all pieces takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 const IDS: [&str; 3] = ["a", "b", "c"];
 
-/// No text has it.
+/// A byte that UTF-8 never contains.
 const NEXT: u8 = 0xff;
 
 #[derive(Arbitrary, Debug)]
@@ -26,30 +26,30 @@ struct Hostility<'a> {
     pipe: u8,
     manners: [Manner; 3],
     sizes: [u8; 6],
-    /// What the server says to each request, with [`NEXT`] in between.
+    /// The server's bytes for each request, separated by [`NEXT`].
     says: &'a [u8],
 }
 
-/// How the client follows the responses.
+/// How the client reads the responses.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Manner {
-    /// It wants the final one.
+    /// It awaits the final response.
     Await,
-    /// It wants each.
+    /// It reads each response.
     Stream,
-    /// It wants the first, and leaves.
+    /// It reads the first response and drops the rest.
     Leave,
-    /// It sends all requests that are left at once, and wants the final ones.
+    /// It pipelines all remaining requests and awaits their final responses.
     Pipeline,
 }
 
 type Asking = Connection<Request, Response, Json, DuplexStream>;
 
-/// Each request ends as a plain reading of what the server said to it does, and in an error if it
-/// said something else; no answer is ever another request's.
+/// Checks that each request ends as a simple decoder of the server's bytes says, and that no
+/// request receives the response to another.
 ///
 /// # Panics
-/// When it is not so.
+/// If the property does not hold.
 pub fn client(data: &[u8]) {
     let Some(hostility) = super::input::<Hostility>(data) else { return };
     // More would be too slow.
@@ -70,7 +70,7 @@ pub fn client(data: &[u8]) {
     });
 }
 
-/// Reads one request after the other, says its piece to each, and closes after the last.
+/// Reads the requests, writes the bytes for each, and closes after the last.
 async fn serve(stream: DuplexStream, says: &[&[u8]], sizes: &[u8]) {
     let (mut reading, mut writing) = split(stream);
     let mut pieces = chunks(sizes).into_iter().cycle();
@@ -95,8 +95,8 @@ async fn read_request(stream: &mut ReadHalf<DuplexStream>) -> bool {
 }
 
 async fn ask(stream: DuplexStream, says: &[&[u8]], manners: [Manner; 3]) {
-    let limits = Limits { initial: 64, max: MAX };
-    let channel = Channel::with_limits(stream, limits, Limits::DEFAULT);
+    let limits = BufferLimits { initial: 64, max: MAX };
+    let channel = Channel::with_limits(stream, limits, BufferLimits::DEFAULT);
     let mut connection = Asking::new(channel).timeout(TIMEOUT);
     for (number, manner) in (0..says.len()).zip(manners) {
         let id = IDS[number];
@@ -108,20 +108,24 @@ async fn ask(stream: DuplexStream, says: &[&[u8]], manners: [Manner; 3]) {
         let has_ended = one(&mut connection, id, manner, &plain).await;
         let is_open = has_ended && plain.ends_well();
         if is_open && !plain.is_clean {
-            // What is behind the final response is seen now, or by the next request, or never.
+            // The client can see the bytes after the final response now, with the next request,
+            // or never.
             return soft(&mut connection, "z").await;
         }
         assert_eq!(connection.is_open(), is_open, "after {plain:?}");
         if !is_open {
-            let error = connection.call(Request::new("z")).await.expect_err("it is closed");
-            return assert!(error.is_not_sent() && error.is_disconnected(), "{error}");
+            let error = connection.message(Request::new("z")).await.expect_err("it is closed");
+            return assert!(
+                error.outcome() == Outcome::NotSent && error.is_disconnected(),
+                "{error}"
+            );
         }
     }
 }
 
-/// Follows one request; tells whether its final response was seen.
+/// Sends one request. Returns whether its final response was read.
 async fn one(connection: &mut Asking, id: &str, manner: Manner, plain: &Plain) -> bool {
-    let request = connection.call(Request::new(id));
+    let request = connection.message(Request::new(id));
     let most = match manner {
         Manner::Stream => usize::MAX,
         Manner::Leave => 1,
@@ -136,7 +140,9 @@ async fn one(connection: &mut Asking, id: &str, manner: Manner, plain: &Plain) -
     for progress in plain.progress.iter().take(most) {
         match (responses.next().await.expect("there is more"), progress) {
             (Ok(response), Some(progress)) => assert_eq!(&response, progress),
-            (Err(error), None) => assert!(error.is_malformed() && error.is_unknown(), "{error}"),
+            (Err(error), None) => {
+                assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{error}");
+            }
             (item, progress) => panic!("{item:?} instead of {progress:?}"),
         }
     }
@@ -145,7 +151,7 @@ async fn one(connection: &mut Asking, id: &str, manner: Manner, plain: &Plain) -
     }
     let item = responses.next().await.expect("it has an end");
     if let (Ok(response), End::Final(expected)) = (&item, &plain.end) {
-        // Each response is shown as it came, an ERROR too.
+        // A stream yields each response unchanged, also an ERROR.
         assert_eq!(response, expected);
     } else {
         plain.end.check(&item);
@@ -156,21 +162,24 @@ async fn one(connection: &mut Asking, id: &str, manner: Manner, plain: &Plain) -
     matches!(plain.end, End::Final(_))
 }
 
-/// Whatever was sent, an answer is the request's own.
+/// Checks that an answer, if one comes, has the id of the request.
 async fn soft(connection: &mut Asking, id: &str) {
-    if let Ok(answer) = connection.call(Request::new(id)).timeout(TIMEOUT).await {
+    if let Ok(answer) = connection.message(Request::new(id)).timeout(TIMEOUT).await {
         assert_eq!(answer.id, id);
     }
 }
 
 async fn pipeline(connection: &mut Asking, ids: &[&str], mut says: &[u8]) {
-    let mut answers = connection.pipeline_calls(ids.iter().copied().map(Request::new));
+    let mut answers = connection.pipeline_messages(ids.iter().copied().map(Request::new));
     let mut is_broken = false;
     for id in ids {
         let answer = answers.next().await.expect("each has its answer");
         if is_broken {
             let error: Error = answer.expect_err("the connection is lost");
-            assert!(error.is_unknown() || error.is_not_sent(), "{error}");
+            assert!(
+                error.outcome() == Outcome::Unknown || error.outcome() == Outcome::NotSent,
+                "{error}"
+            );
             continue;
         }
         let (plain, behind) = Plain::of_first(says, id, true);
@@ -179,5 +188,5 @@ async fn pipeline(connection: &mut Asking, ids: &[&str], mut says: &[u8]) {
         is_broken = is_malformed || !matches!(plain.end, End::Final(_));
         says = behind;
     }
-    assert!(answers.next().await.is_none(), "there are no more");
+    assert!(answers.next().await.is_none(), "more answers than requests");
 }

@@ -1,4 +1,4 @@
-//! Several clients of one server, by a script.
+//! Fuzzes several clients of one server, which follow a script.
 
 mod job;
 
@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use arbitrary::Arbitrary;
 use futures::StreamExt;
-use kakehi_channel::{Channel, Json, Limits as Memory};
+use kakehi_channel::{BufferLimits, Channel, Json};
 use kakehi_client::{Connection, Request, RequestBuilder, Response, Status};
 use kakehi_server::{Limits, Peer, serve_stream};
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
 use self::job::{Ending, Job, Seen, Tally, handle};
 use super::runtime;
 
-/// How many acts are played; more would only be slower.
+/// The largest number of acts. More would only be slower.
 const ACTS: usize = 48;
 
 #[derive(Arbitrary, Debug)]
@@ -37,18 +37,18 @@ enum Act {
     },
     Pipeline(Vec<Job>),
     Wait(u8),
-    /// It closes its connection.
+    /// Closes the connection.
     Leave,
 }
 
-/// How a client follows the responses.
+/// How a client reads the responses.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Manner {
     Await,
     Stream,
-    /// After so many responses, it is enough.
+    /// Stops after this many responses.
     Stop(u8),
-    /// After so many milliseconds, it is enough.
+    /// Drops the future after this many milliseconds.
     GiveUp(u8),
 }
 
@@ -61,11 +61,11 @@ struct Client<'p> {
     servers: Vec<JoinHandle<()>>,
 }
 
-/// Each request gets the progress and the one final response of its own job, in order, as long as
-/// its client wants them, and at its deadline it ends; no handler and no connection is left.
+/// Checks that each request receives the progress and the final response of its own job, in order,
+/// until its client stops reading or the deadline passes, and that no handler is left.
 ///
 /// # Panics
-/// When it is not so.
+/// If the property does not hold.
 pub fn clients(data: &[u8]) {
     let Some(Play { pipe, acts }) = super::input(data) else { return };
     let tally = Arc::new(Tally::default());
@@ -99,9 +99,9 @@ impl Client<'_> {
             Act::Pipeline(jobs) => self.pipeline(number, jobs).await,
             Act::Ask { mut job, manner, timeout, deadline } => {
                 job.number = number;
-                // Sooner, a keep-alive may come too late.
+                // With a shorter timeout, a keep-alive could come too late.
                 let timeout = if timeout == 0 { 0 } else { u64::from(timeout) + 50 };
-                // What hangs ends at its deadline.
+                // Only a deadline ends a job that hangs.
                 let deadline = if job.hangs() { deadline.max(1) } else { deadline };
                 let [timeout, deadline] = [timeout, deadline.into()].map(Duration::from_millis);
                 self.ask(job, manner, timeout, deadline).await;
@@ -111,7 +111,7 @@ impl Client<'_> {
 
     async fn ask(&mut self, job: Job, manner: Manner, timeout: Duration, deadline: Duration) {
         let connection = self.connect();
-        let request = connection.call(job.request()).timeout(timeout).deadline(deadline);
+        let request = connection.message(job.request()).timeout(timeout).deadline(deadline);
         let mut seen = Seen::new(&job, deadline);
         match manner {
             Manner::Await => seen.end(request.await),
@@ -129,11 +129,11 @@ impl Client<'_> {
         jobs.truncate(16);
         for (job, number) in jobs.iter_mut().zip(number..) {
             job.number = number;
-            // Nothing would end it.
+            // A pipeline has no deadline, so a job that hangs would never end.
             job.ending = if job.hangs() { Ending::Ok } else { job.ending };
         }
         let connection = self.connect();
-        let pipeline = connection.pipeline_calls(jobs.iter().map(Job::request)).timeout(None);
+        let pipeline = connection.pipeline_messages(jobs.iter().map(Job::request)).timeout(None);
         let answers: Vec<_> = pipeline.collect().await;
         assert_eq!(answers.len(), jobs.len());
         for (job, answer) in jobs.iter().zip(answers) {
@@ -155,7 +155,7 @@ impl Client<'_> {
             };
             let server = serve_stream(theirs, Peer::own(), handler, limits);
             self.servers.push(tokio::spawn(server));
-            let limits = Memory { initial: 64, max: job::MAX };
+            let limits = BufferLimits { initial: 64, max: job::MAX };
             Connection::new(Channel::with_limits(ours, limits, limits))
         });
         self.connection.insert(connection)

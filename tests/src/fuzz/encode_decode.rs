@@ -1,7 +1,10 @@
-//! Messages that become frames and messages again.
+//! Fuzzes the way of messages into frames and back.
 
 use arbitrary::Arbitrary;
-use kakehi_channel::{Channel, Decode, Json, Limits, Refusal, Request, Response, Sozu, Status};
+use kakehi_channel::{
+    BufferLimits, Channel, Decode, Json, Refusal, Request, Response, Sozu, Status,
+    low_level::LowLevel,
+};
 use serde_json::{Map, Value};
 
 use super::chunks;
@@ -34,7 +37,7 @@ enum Message<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Any JSON, but for fractions that do not come back to the bit.
+/// Any JSON value, except for fractions that do not survive a round trip.
 #[derive(Arbitrary, Debug)]
 enum Any<'a> {
     Null,
@@ -66,7 +69,7 @@ impl Any<'_> {
     }
 }
 
-/// A message as it is sent: in JSON, but for [`Raw`] bytes, which are sent as Sōzu would.
+/// A message to send: requests and responses in JSON, [`Raw`] bytes in the Sōzu format.
 #[derive(Debug, PartialEq)]
 enum Sent {
     Request(Request),
@@ -74,14 +77,14 @@ enum Sent {
     Bytes(Raw),
 }
 
-/// Messages that fit are on the wire as whole frames in their order, those that do not, or could
-/// not be read, leave nothing; and each frame is the same message again.
+/// Checks that messages within the limit are written as complete frames in their order, that other
+/// messages write no byte, and that each frame decodes to its message.
 ///
 /// # Panics
-/// When it is not so.
+/// If the property does not hold.
 pub fn encode_decode(data: &[u8]) {
     let Some(Sending { initial, max, sizes, messages }) = super::input(data) else { return };
-    let limits = Limits { initial: initial.into(), max: max.into() };
+    let limits = BufferLimits { initial: initial.into(), max: max.into() };
     let stream = || Script::writable(chunks(&sizes));
     let mut json = Channel::<(), (), Json, _>::with_limits(stream(), limits, limits);
     let mut sozu = Channel::<Raw, Raw, Sozu, _>::with_limits(stream(), limits, limits);
@@ -118,7 +121,7 @@ pub fn encode_decode(data: &[u8]) {
 }
 
 impl Sent {
-    /// As it is to stand on the wire.
+    /// The expected frame.
     fn frame(&self) -> Vec<u8> {
         let written = match self {
             Self::Request(request) => serde_json::to_vec(request),
@@ -128,13 +131,13 @@ impl Sent {
         [written.expect("its keys are strings"), vec![0]].concat()
     }
 
-    /// Whether anybody could read it: JSON is read to a depth of 127 levels.
+    /// Whether the frame can be decoded: JSON is read to a depth of 127 levels.
     fn is_readable(&self, frame: &[u8]) -> bool {
         let is_json = !matches!(self, Self::Bytes(_));
         !is_json || serde_json::from_slice::<Value>(&frame[..frame.len() - 1]).is_ok()
     }
 
-    /// What a frame is, read as one of the same kind.
+    /// Decodes a frame as a message of the same kind.
     fn read(&self, frame: &[u8]) -> Self {
         let payload = &frame[..frame.len() - 1];
         match self {
@@ -168,13 +171,14 @@ impl Message<'_> {
 
 const STATUSES: [Status; 3] = [Status::Ok, Status::Processing, Status::Error];
 
-const REFUSALS: [Refusal; 7] = [
+const REFUSALS: [Refusal; 8] = [
     Refusal::Denied,
     Refusal::Busy,
     Refusal::ShuttingDown,
     Refusal::Malformed,
     Refusal::TooLarge,
     Refusal::TooSlow,
+    Refusal::Unsupported,
     Refusal::Other,
 ];
 

@@ -1,9 +1,11 @@
-//! Frames, however the stream that they are in is cut: against a plain reading of all of it.
+//! Fuzzes the framing: any stream in any pieces, against a simple decoder of the whole stream.
 
 use std::{fmt::Debug, task::Poll};
 
 use arbitrary::Arbitrary;
-use kakehi_channel::{Channel, Decode, Error, Json, Limits, Sozu};
+use kakehi_channel::{
+    BufferLimits, Channel, ChannelError, Decode, Json, Sozu, low_level::LowLevel,
+};
 use serde_json::Value;
 
 use crate::wire::{Raw, Script, poll_once};
@@ -16,14 +18,14 @@ struct Cut<'a> {
     stream: &'a [u8],
 }
 
-/// What a stream has in it.
+/// The expected content of a stream.
 struct Plain<M> {
-    /// The size of each whole frame, and its message; `Err`: a payload that is none.
+    /// The size and the message of each complete frame. `Err` has the payload of a malformed one.
     frames: Vec<(usize, Result<M, Vec<u8>>)>,
     end: End,
 }
 
-/// What is behind the whole frames.
+/// The state of the stream after the complete frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Clean,
@@ -33,7 +35,7 @@ enum End {
 }
 
 impl End {
-    fn is(self, error: &Error) -> bool {
+    fn is(self, error: &ChannelError) -> bool {
         error.is_fatal()
             && match self {
                 Self::Clean => false,
@@ -44,10 +46,10 @@ impl End {
     }
 }
 
-/// JSON frames come out as they would if the stream were split at each NUL byte.
+/// Checks that JSON frames are received as if the stream were split at each NUL byte.
 ///
 /// # Panics
-/// When they do not.
+/// If the property does not hold.
 pub fn json_frames(data: &[u8]) {
     let Some(cut) = super::input::<Cut>(data) else { return };
     let (mut rest, max) = (cut.stream, usize::from(cut.max));
@@ -69,13 +71,13 @@ pub fn json_frames(data: &[u8]) {
     come_out_as::<Value, Json>(&cut, &Plain { frames, end });
 }
 
-/// Frames of the Sōzu format come out as they would if the stream were read as their lengths say.
+/// Checks that frames of the Sōzu format are received as their lengths say.
 ///
 /// # Panics
-/// When they do not.
+/// If the property does not hold.
 pub fn sozu_frames(data: &[u8]) {
     let Some(mut cut) = super::input::<Cut>(data) else { return };
-    // No less than a header.
+    // A frame has at least a header.
     cut.max = cut.max.max(8);
     let (mut rest, max) = (cut.stream, u64::from(cut.max));
     let mut frames = vec![];
@@ -100,14 +102,14 @@ where
     M: PartialEq + Debug,
     F: Decode<M> + Default,
 {
-    let limits = Limits { initial: cut.initial.into(), max: cut.max.into() };
+    let limits = BufferLimits { initial: cut.initial.into(), max: cut.max.into() };
     let stream = Script::cut(cut.stream, &super::chunks(&cut.sizes));
     let mut channel = Channel::<M, M, F, _>::with_limits(stream, limits, limits);
     let mut frames = expected.frames.iter();
     let mut received = 0;
     loop {
         let item = poll_once(channel.next());
-        // A read of no bytes would look like the end.
+        // One byte is allowed, because a read into an empty buffer would look like the end.
         assert!(channel.memory() <= limits.max.max(1), "{} bytes are held", channel.memory());
         let Poll::Ready(item) = item else {
             let come = received + channel.unfinished();
@@ -133,6 +135,6 @@ where
         }
         assert_eq!(channel.received(), received as u64);
     }
-    assert!(matches!(poll_once(channel.next()), Poll::Ready(None)), "it is over");
+    assert!(matches!(poll_once(channel.next()), Poll::Ready(None)), "an item after the end");
     assert_eq!(channel.memory(), 0, "an idle channel holds no memory");
 }

@@ -1,19 +1,21 @@
-//! Any bytes as a jobs file.
+//! Fuzzes the reader of jobs files.
 
-use kakehi_server::binary::read_jobs;
+use kakehid::read_jobs;
 use toml::de::DeTable;
 
-/// A file is accepted with jobs that can be run, or refused with all that is wrong with it, line
-/// by line, in words that a terminal can be given.
+/// Checks that a file is accepted with jobs that can run, or refused with an error for each wrong
+/// line, in text that is harmless for a terminal.
 ///
 /// # Panics
-/// When it is not so.
+/// If the property does not hold.
 pub fn jobs_file(data: &[u8]) {
     let text = std::str::from_utf8(data);
     match read_jobs(data) {
         Ok(jobs) => {
             let document = DeTable::parse(text.expect("it is UTF-8")).expect("it is TOML");
-            assert!(document.get_ref().keys().all(|key| key.get_ref() == "job"));
+            assert!(
+                document.get_ref().keys().all(|key| ["job", "fleet"].contains(&&**key.get_ref()))
+            );
             for (name, program, run) in jobs {
                 let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
                 assert!(name.starts_with(is_word), "{name:?}");
@@ -23,7 +25,7 @@ pub fn jobs_file(data: &[u8]) {
             }
         }
         Err(problems) => {
-            assert!(!problems.is_empty(), "it says what is wrong");
+            assert!(!problems.is_empty(), "a refusal without an error");
             assert!(problems.is_sorted_by_key(|(line, _)| *line), "{problems:?}");
             let lines = data.split(|byte| *byte == b'\n').count();
             for (line, problem) in problems {

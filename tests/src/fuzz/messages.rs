@@ -1,17 +1,20 @@
-//! Any bytes as a request and as a response, against what PROTOCOL.md says.
+//! Fuzzes the decoders of requests and responses against docs/protocol.md.
 
 use std::fmt::Debug;
 
-use kakehi_channel::{Buffer, Decode, Json, encode_frame};
+use kakehi_channel::{
+    Decode, Json,
+    low_level::{Buffer, encode_frame},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::plain::Fields;
 
-/// A payload is a request, or a response, exactly if PROTOCOL.md says so, and says what it does;
-/// written again, it says the same.
+/// Checks that a payload decodes as a request or response exactly if docs/protocol.md says so, to
+/// the same fields, and that encoding it again keeps them.
 ///
 /// # Panics
-/// When it is not so.
+/// If the property does not hold.
 pub fn messages(data: &[u8]) {
     let fields = Fields::of(data);
     agree(data, fields.as_ref().and_then(Fields::request));

@@ -1,7 +1,6 @@
-//! What is fuzzed, and what must hold: a function for each target, of any bytes.
+//! The fuzz targets: functions that take any bytes and panic if a property does not hold.
 //!
-//! `fuzz/` gives them what libFuzzer makes up, `tests/fuzz.rs` the seeds. A function returns when
-//! all is well, and panics when it is not.
+//! `fuzz/` calls them with bytes from libFuzzer, `tests/fuzz.rs` with the seeds.
 
 mod buffer;
 mod client;
@@ -36,10 +35,10 @@ pub use self::{
     server::server,
 };
 
-/// A target.
+/// A fuzz target.
 pub type Target = fn(&[u8]);
 
-/// All targets, by their names.
+/// All targets by name.
 pub const TARGETS: [(&str, Target); 10] = [
     ("buffer", buffer),
     ("client", client),
@@ -53,15 +52,15 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("sozu_frames", sozu_frames),
 ];
 
-/// A wait between two pieces of a stream, or before a step of a handler.
+/// The pause between two pieces of a stream, or before a step of a handler.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The input that `data` stands for, if it is enough for one.
+/// Decodes an input from `data`. `None` if the data is too short.
 fn input<'a, T: Arbitrary<'a>>(data: &'a [u8]) -> Option<T> {
     T::arbitrary_take_rest(Unstructured::new(data)).ok()
 }
 
-/// Writes `bytes` in pieces, with some waits in between. An error: they are not wanted any more.
+/// Writes `bytes` in pieces with pauses. An error means that the reader has closed.
 async fn write_in_pieces(
     stream: &mut (impl AsyncWrite + Unpin),
     mut bytes: &[u8],
@@ -76,14 +75,13 @@ async fn write_in_pieces(
             continue;
         }
         waits += 1;
-        // Each sleep costs more than all else together.
+        // A sleep costs more than the rest of a run, so their number is bounded.
         if waits <= 8 { sleep(PAUSE).await } else { yield_now().await }
     }
     Ok(())
 }
 
-/// How a stream is cut into pieces: a size for each, from 1 to 64 bytes, used in turn and over and
-/// over; and whether there is a wait behind it.
+/// Decodes the pieces of a stream: sizes from 1 to 64 bytes, and whether a pause follows.
 fn chunks(sizes: &[u8]) -> Vec<(usize, bool)> {
     sizes.iter().map(|size| (usize::from(size & 0x3f) + 1, size & 0x40 > 0)).collect()
 }

@@ -1,36 +1,37 @@
-//! PROTOCOL.md's messages, read as that page says and in no other way: field by field.
+//! A second decoder of the messages, written from docs/protocol.md field by field.
 
 use std::fmt;
 
-use kakehi_channel::{Refusal, Request, Response, Status, VERSION};
+use kakehi_channel::{Refusal, Request, Response, Status, TraceContext, VERSION};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
 
-/// The fields of a JSON object, in their order, each as it is written.
+/// The fields of a JSON object in their order, with the JSON text of each value.
 pub(super) struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
-    /// `None`: it is no JSON object.
+    /// `None` if the payload is not a JSON object.
     pub(super) fn of(payload: &'a [u8]) -> Option<Self> {
         serde_json::from_str(std::str::from_utf8(payload).ok()?).ok()
     }
 
-    /// `None`: it is no request.
+    /// `None` if it is not a request.
     pub(super) fn request(&self) -> Option<Request> {
         let request = Request {
             worker_id: self.number("worker_id").ok()?,
             timeout_ms: self.number("timeout_ms").ok()?,
             deadline_ms: self.number("deadline_ms").ok()?,
+            trace: self.trace().ok()?,
             command: self.any("command").ok()?,
             ..Request::new(self.id()?)
         };
         self.is_of_our_version().then_some(request)
     }
 
-    /// `None`: it is no response.
+    /// `None` if it is not a response.
     pub(super) fn response(&self) -> Option<Response> {
         let status = match self.read::<String>("status").ok()??.as_str() {
             "PROCESSING" => Status::Processing,
@@ -45,6 +46,7 @@ impl<'a> Fields<'a> {
             "malformed" => Refusal::Malformed,
             "too_large" => Refusal::TooLarge,
             "too_slow" => Refusal::TooSlow,
+            "unsupported" => Refusal::Unsupported,
             _ => Refusal::Other,
         });
         let message: String = self.read("message").ok()??;
@@ -53,7 +55,7 @@ impl<'a> Fields<'a> {
         self.is_of_our_version().then_some(response)
     }
 
-    /// `None`: it has none that can be read.
+    /// `None` if there is no readable id.
     pub(super) fn id(&self) -> Option<String> {
         self.read("id").ok()?
     }
@@ -63,7 +65,21 @@ impl<'a> Fields<'a> {
         self.once("version").is_ok_and(|version| version.is_some_and(|text| text == ours))
     }
 
-    /// A whole number: no sign, no fraction, no exponent.
+    fn trace(&self) -> Result<Option<TraceContext>, Wrong> {
+        let (parent, state) = (self.string("traceparent")?, self.string("tracestate")?);
+        Ok(parent.and_then(|parent| TraceContext::new(&parent, state.as_deref())))
+    }
+
+    /// `None` also if it is not a string.
+    fn string(&self, name: &str) -> Result<Option<String>, Wrong> {
+        match self.once(name)?.and_then(|text| text.chars().next()) {
+            Some('"') => self.read(name),
+            Some('-' | '0'..='9') => self.read::<f64>(name).map(|_| None),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads a whole number without sign, fraction or exponent.
     fn number<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Wrong> {
         match self.once(name)? {
             Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => Err(Wrong),
@@ -73,7 +89,7 @@ impl<'a> Fields<'a> {
 
     fn any(&self, name: &str) -> Result<Option<Value>, Wrong> {
         let Some(text) = self.once(name)? else { return Ok(None) };
-        // As deep as it is in its object.
+        // The array makes the nesting as deep as in the object.
         match serde_json::from_str::<[Value; 1]>(&format!("[{text}]")) {
             Ok([value]) => Ok(Some(value)),
             Err(_) => Err(Wrong),
@@ -85,7 +101,8 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text).map(Some).map_err(|_| Wrong)
     }
 
-    /// As it is written; absent and `null` are the same. Twice is wrong.
+    /// Returns the JSON text of a field. `None` if it is absent or `null`; an error if it is
+    /// repeated.
     fn once(&self, name: &str) -> Result<Option<&'a str>, Wrong> {
         let mut found = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.get());
         let first = found.next();
@@ -93,7 +110,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A field is not what the page says.
+/// A field that docs/protocol.md does not allow.
 struct Wrong;
 
 impl<'de> Deserialize<'de> for Fields<'de> {

@@ -1,17 +1,17 @@
-//! Whatever a server says, as the `client` binary shows it.
+//! Fuzzes the output of the `kakehi` program for any responses.
 
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use kakehi_client::cli::probe::{Probe, doctor_report, ssh_failure};
+use kakehi_cli::probe::{Probe, doctor_report, ssh_failure};
 
-/// Each way of asking, and so of showing.
-const COMMANDS: [&str; 6] = ["", "run x", "list", "status", "cancel x", "send {}"];
+/// Commands whose output differs.
+const COMMANDS: [&str; 6] = ["demo", "run x", "list", "status", "cancel x", "send {}"];
 const OPTIONS: [&str; 4] = ["", "--json", "--color always", "--quiet"];
 
 static PROBES: LazyLock<Vec<Probe>> = LazyLock::new(|| {
     let lines = COMMANDS.iter().flat_map(|command| {
-        OPTIONS.iter().map(move |options| format!("client {options} {command}"))
+        OPTIONS.iter().map(move |options| format!("kakehi {options} {command}"))
     });
     let probes = lines.map(|line| Probe::new(line.split_whitespace()).expect("it asks a server"));
     probes.collect()
@@ -19,20 +19,19 @@ static PROBES: LazyLock<Vec<Probe>> = LazyLock::new(|| {
 
 #[derive(Arbitrary, Debug)]
 struct Said<'a> {
-    /// What shows it.
+    /// Selects the command and its options.
     by: u8,
-    /// The width of the live line, if there is one; or the exit status of ssh.
+    /// The width of the live line, if any; or the exit status of ssh.
     number: Option<u8>,
-    /// Frames, each with a NUL byte behind it; or the last words of ssh.
+    /// Frames ended by NUL bytes; or the last output of ssh.
     bytes: &'a [u8],
 }
 
-/// Nothing that the binary shows of what a server says, or the other end of an ssh, can do more to
-/// a terminal than a text: it has no C0, C1, DEL, bidirectional control or separator in it, but for
-/// the ends of lines, and the colours that were asked for.
+/// Checks that the program's output is harmless for a terminal: apart from line ends and its own
+/// colours, it has no C0, C1, DEL, bidirectional control or separator.
 ///
 /// # Panics
-/// When it is not so.
+/// If the property does not hold.
 pub fn rendering(data: &[u8]) {
     let Some(Said { by, number, bytes }) = super::input(data) else { return };
     let shown = match by {
@@ -43,11 +42,11 @@ pub fn rendering(data: &[u8]) {
     assert!(is_harmless(&shown), "{shown:?}");
 }
 
-/// What is shown of answers, each with a NUL byte behind it, without the colours; which way of
-/// showing it is, counts on from the first.
+/// Returns the output for frames ended by NUL bytes, without the program's own colours. `by`
+/// selects the command and its options.
 ///
 /// # Panics
-/// When it is not harmless.
+/// If the output is not harmless.
 #[must_use]
 pub fn show(by: usize, columns: Option<u8>, frames: &[u8]) -> String {
     let probe = &PROBES[by % PROBES.len()];
@@ -58,15 +57,14 @@ pub fn show(by: usize, columns: Option<u8>, frames: &[u8]) -> String {
     shown
 }
 
-/// Without the colours that the binary itself uses.
+/// Removes the colours that the program itself uses.
 fn without_colours(text: &str) -> String {
-    ["\x1b[32m", "\x1b[1;31m", "\x1b[1m", "\x1b[0m"]
+    ["\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"]
         .iter()
         .fold(text.to_owned(), |text, colour| text.replace(colour, ""))
 }
 
-/// Whether a terminal obeys nothing in `text` but the ends of its lines. Spelled out once more, as
-/// the requirement has it.
+/// Whether `text` has no control character but line ends. Independent of the program's own code.
 #[must_use]
 pub fn is_harmless(text: &str) -> bool {
     text.chars().map(u32::from).all(|code| match code {

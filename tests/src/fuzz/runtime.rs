@@ -1,4 +1,4 @@
-//! A runtime whose clock stands still while anything can be done, and jumps when nothing can.
+//! A runtime in paused time: its clock advances only when every task waits.
 
 use std::{future::Future, time::Duration};
 
@@ -19,6 +19,6 @@ thread_local! {
 pub(super) fn run<F: Future>(future: F) -> F::Output {
     const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
     RUNTIME.with(|runtime| {
-        runtime.block_on(async { timeout(FOR_EVER, future).await.expect("it comes to an end") })
+        runtime.block_on(async { timeout(FOR_EVER, future).await.expect("a task never ends") })
     })
 }

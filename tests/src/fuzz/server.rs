@@ -1,4 +1,4 @@
-//! A server's connection under any bytes.
+//! Fuzzes a server's connection with any bytes.
 
 use std::collections::VecDeque;
 
@@ -24,17 +24,17 @@ struct Attack<'a> {
 /// The final response to one frame.
 #[derive(Debug)]
 enum Final {
-    /// To a request.
+    /// The response to a request.
     Of(Request),
-    /// `None`: it may have the id that is in it, or none.
+    /// The refusal of a malformed request. `None`: its id is not checked.
     Refusal(Refusal, Option<String>),
 }
 
-/// Each request gets its progress and exactly one final response, and whatever is none is refused,
-/// in the order of the frames; then the connection ends.
+/// Checks that each request receives its progress and exactly one final response, that each
+/// malformed frame is refused, both in the order of the frames, and that the connection then ends.
 ///
 /// # Panics
-/// When it is not so.
+/// If the property does not hold.
 pub fn server(data: &[u8]) {
     let Some(attack) = super::input::<Attack>(data) else { return };
     // More would be too slow.
@@ -47,7 +47,7 @@ pub fn server(data: &[u8]) {
     let (mut reading, mut writing) = split(theirs);
     let write = async {
         let mut pieces = chunks(&attack.sizes).into_iter().cycle();
-        // A server that refuses a frame for its size reads no more.
+        // After a frame over the limit, the server stops reading.
         let _ = write_in_pieces(&mut writing, attack.stream, &mut pieces).await;
         let _ = writing.shutdown().await;
     };
@@ -61,7 +61,7 @@ pub fn server(data: &[u8]) {
     check(&answers, finals(attack.stream, max));
 }
 
-/// As many steps as the command says, if it is a number; then OK, or an ERROR.
+/// Sends progress as often as the command says, if it is a number; then OK or ERROR.
 async fn handle(request: Request, context: Context) -> Result<Answer<Value>, Failure> {
     for step in 0..steps(&request) {
         sleep(PAUSE).await;
@@ -78,7 +78,7 @@ fn steps(request: &Request) -> u64 {
     request.command.as_ref().and_then(Value::as_u64).unwrap_or_default() % 8
 }
 
-/// What PROTOCOL.md promises for these bytes.
+/// The final responses that docs/protocol.md promises for these bytes.
 fn finals(mut stream: &[u8], max: usize) -> VecDeque<Final> {
     let mut finals = VecDeque::new();
     while let Some(nul) = stream.iter().take(max).position(|byte| *byte == 0) {
@@ -88,7 +88,7 @@ fn finals(mut stream: &[u8], max: usize) -> VecDeque<Final> {
         finals.push_back(request.map_or_else(
             || {
                 let id = fields.and_then(|fields| fields.id()).unwrap_or_default();
-                // What is no UTF-8 is no JSON, and may still be readable.
+                // The server may read the id of a frame that is not UTF-8.
                 let is_text = std::str::from_utf8(payload).is_ok();
                 Final::Refusal(Refusal::Malformed, is_text.then_some(id))
             },
@@ -117,7 +117,7 @@ fn check(answers: &[u8], mut finals: VecDeque<Final>) {
             Final::Of(request) if response.status == Status::Processing => {
                 assert_eq!(response.id, request.id);
                 let is_keep_alive = response.message.is_empty();
-                assert!(!is_keep_alive || request.timeout().is_some(), "nobody asked for it");
+                assert!(!is_keep_alive || request.timeout().is_some(), "a keep-alive, no timeout");
                 if !is_keep_alive {
                     assert_eq!(response.message, seen.to_string());
                     seen += 1;
@@ -136,7 +136,7 @@ fn check(answers: &[u8], mut finals: VecDeque<Final>) {
         seen = 0;
         finals.pop_front();
     }
-    assert!(finals.is_empty(), "without an answer: {finals:?}");
+    assert!(finals.is_empty(), "no response to {finals:?}");
 }
 
 fn check_final(response: &Response, request: &Request, seen: u64) {
@@ -145,7 +145,7 @@ fn check_final(response: &Response, request: &Request, seen: u64) {
     if is_late && response.status == Status::Error && response.refused.is_none() {
         return;
     }
-    assert_eq!(seen, steps(request), "the progress is there before the end");
+    assert_eq!(seen, steps(request), "progress is missing");
     let (status, refused, content) = match &request.command {
         Some(Value::Bool(_)) => (Status::Error, Some(Refusal::Denied), None),
         Some(Value::Array(_)) => (Status::Error, None, None),

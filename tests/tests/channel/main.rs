@@ -1,4 +1,4 @@
-//! What a channel does, byte by byte and second by second.
+//! Channels over pipes and sockets, with literal bytes and paused time.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
@@ -20,7 +20,7 @@ fn numbers(size: usize) -> (Channel<u8, u8, Json, DuplexStream>, DuplexStream) {
     (Channel::new(ours), theirs)
 }
 
-/// What comes of `future`, which must not take for ever.
+/// The result of `future`, which must complete within 10 s.
 async fn soon<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(10), future).await.unwrap()
 }

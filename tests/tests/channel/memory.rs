@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join;
-use kakehi_channel::{Channel, Decode, Encode, Json, Limits, Sozu};
+use kakehi_channel::{BufferLimits, Channel, Decode, Encode, Json, Sozu, low_level::LowLevel};
 use kakehi_tests::wire::{Raw, Script, Step, poll_once, sozu_frame};
 use tokio::{
     io::AsyncWriteExt,
@@ -15,7 +15,7 @@ use crate::{numbers, soon};
 const LARGE: usize = 512 * 1024;
 const HIGH_WATER: usize = 64 * 1024;
 
-/// Sends a message there and back over a socket, and then nobody polls.
+/// Sends a message there and back over a socket, and then stops polling.
 async fn holds_nothing_after<M: Clone + PartialEq + std::fmt::Debug, F>(message: M)
 where
     F: Decode<M> + Encode<M> + Default,
@@ -47,14 +47,14 @@ fn nothing_is_held_while_a_channel_waits_after_512_kib() {
     assert!(poll_once(channel.next()).is_ready());
     assert!(channel.memory() >= sozu_frame(b"small").len(), "the small one is there already");
     assert!(poll_once(channel.next()).is_ready());
-    assert_eq!(channel.memory(), 0, "before anybody waits");
+    assert_eq!(channel.memory(), 0, "before a task waits");
     assert!(poll_once(channel.next()).is_pending());
-    assert_eq!(channel.memory(), 0, "while somebody waits");
+    assert_eq!(channel.memory(), 0, "while a task waits");
 }
 
 #[test]
 fn a_frame_on_its_way_holds_at_most_four_times_what_has_come_of_it() {
-    let limits = Limits { initial: 1024, max: LARGE };
+    let limits = BufferLimits { initial: 1024, max: LARGE };
     let mut frame = sozu_frame(&vec![b'x'; LARGE - 8]);
     frame.truncate(LARGE - 1);
     let steps = frame.chunks(1000).flat_map(|bytes| [Step::Bytes(bytes.to_vec()), Step::Wait]);
@@ -90,7 +90,7 @@ async fn feed_waits_for_a_peer_that_does_not_read_and_memory_stays_bounded() {
     while timeout(SECOND, channel.feed(message.clone())).await.is_ok() {
         fed += 1;
         assert!(channel.staged() < HIGH_WATER + FRAME, "{}", channel.staged());
-        let most = 2 * (HIGH_WATER + FRAME) + Limits::DEFAULT.initial;
+        let most = 2 * (HIGH_WATER + FRAME) + BufferLimits::DEFAULT.initial;
         assert!((channel.staged()..=most).contains(&channel.memory()), "{}", channel.memory());
     }
     assert_eq!(start.elapsed(), SECOND, "only the last one waited");
@@ -122,7 +122,11 @@ async fn one_half_frame_and_no_more_is_kept_for_the_patient() {
     theirs.write_all(b"1\x002").await.unwrap();
     assert_eq!(channel.next().await.unwrap().unwrap(), 1);
     assert!(poll_once(channel.next()).is_pending());
-    assert!((1..=Limits::DEFAULT.initial).contains(&channel.memory()), "{}", channel.memory());
+    assert!(
+        (1..=BufferLimits::DEFAULT.initial).contains(&channel.memory()),
+        "{}",
+        channel.memory()
+    );
     theirs.write_all(b"\0").await.unwrap();
     assert_eq!(channel.next().await.unwrap().unwrap(), 2);
     assert_eq!(channel.memory(), 0);

@@ -1,9 +1,11 @@
-//! What comes out of the stream, from literal bytes.
+//! Receiving messages from literal bytes.
 
 use std::{io::ErrorKind, task::Poll};
 
 use futures::stream::FusedStream;
-use kakehi_channel::{Channel, Decode, Error, Format, Json, Limits, Sozu};
+use kakehi_channel::{
+    BufferLimits, Channel, ChannelError, Decode, Format, Json, Sozu, low_level::LowLevel,
+};
 use kakehi_tests::wire::{Raw, Script, Step, poll_once, sozu_frame};
 use prost::Message;
 use tokio::io::AsyncWriteExt;
@@ -21,7 +23,7 @@ struct Count {
 fn by_steps<M, F: Format + Default>(
     steps: impl IntoIterator<Item = Step>,
 ) -> Channel<M, M, F, Script> {
-    let limits = Limits { initial: 16, max: 16 };
+    let limits = BufferLimits { initial: 16, max: 16 };
     Channel::with_limits(Script::new(steps), limits, limits)
 }
 
@@ -31,7 +33,7 @@ fn at_once<M, F: Format + Default>(bytes: &[u8]) -> Channel<M, M, F, Script> {
 }
 
 /// The next item, which must be there.
-fn item<M, F: Decode<M>>(channel: &mut Channel<M, M, F, Script>) -> Result<M, Error> {
+fn item<M, F: Decode<M>>(channel: &mut Channel<M, M, F, Script>) -> Result<M, ChannelError> {
     match poll_once(channel.next()) {
         Poll::Ready(Some(item)) => item,
         Poll::Ready(None) => panic!("the stream is over"),
@@ -160,7 +162,7 @@ fn an_end_between_two_frames_is_clean() {
 
 #[test]
 fn a_channel_that_may_receive_nothing_ends_cleanly_too() {
-    let none = Limits { initial: 0, max: 0 };
+    let none = BufferLimits { initial: 0, max: 0 };
     let mut channel = Channel::<u8, u8, Json, _>::with_limits(Script::new([]), none, none);
     ends(&mut channel);
     let byte = Script::new([Step::Bytes(vec![0])]);

@@ -1,9 +1,12 @@
-//! What goes into the sink: whole messages, or nothing.
+//! Sending: a message is staged as a whole or not at all.
 
 use std::{collections::BTreeMap, future::poll_fn, io::ErrorKind, task::Poll, time::Duration};
 
 use futures::{SinkExt, future::join};
-use kakehi_channel::{Buffer, Channel, Error, Json, Limits, encode_frame};
+use kakehi_channel::{
+    BufferLimits, Channel, ChannelError, Json,
+    low_level::{Buffer, LowLevel, encode_frame},
+};
 use kakehi_tests::wire::{Script, poll_once};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use tokio::{
@@ -39,7 +42,7 @@ impl Serialize for Message {
 
 use Message::{FailsHalfWay, Good, KeysAreNoStrings, TooLarge};
 
-fn is_expected(message: Message, error: &Error) -> bool {
+fn is_expected(message: Message, error: &ChannelError) -> bool {
     match message {
         Good(_) => false,
         KeysAreNoStrings => error.is_unencodable() && error.to_string().contains("key"),
@@ -50,7 +53,10 @@ fn is_expected(message: Message, error: &Error) -> bool {
 
 fn messages() -> (Channel<Message, u8, Json, DuplexStream>, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(1024);
-    (Channel::with_limits(ours, Limits::DEFAULT, Limits { initial: 8, max: 100 }), theirs)
+    (
+        Channel::with_limits(ours, BufferLimits::DEFAULT, BufferLimits { initial: 8, max: 100 }),
+        theirs,
+    )
 }
 
 /// All that comes until the sending direction is shut.

@@ -3,15 +3,15 @@
 use std::{io::ErrorKind, os::fd::OwnedFd, path::Path};
 
 use futures::future::join;
-use kakehi_channel::{Channel, Error, Limits, Request, Response};
-use kakehi_tests::programs::binary;
+use kakehi_channel::{BufferLimits, Channel, ChannelError, Request, Response, low_level::LowLevel};
+use kakehi_tests::programs::example;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::soon;
 
-async fn connect(path: &Path) -> Result<Channel<Request, Response>, Error> {
+async fn connect(path: &Path) -> Result<Channel<Request, Response>, ChannelError> {
     Channel::connect(path).await
 }
 
@@ -62,8 +62,11 @@ async fn a_connected_client_receives_more_than_it_sends() {
     let listener = UnixListener::bind(&path).unwrap();
     let mut client = connect(&path).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
-    let mut server =
-        Channel::<Response, Request>::with_limits(accepted, Limits::DEFAULT, Limits::CLIENT);
+    let mut server = Channel::<Response, Request>::with_limits(
+        accepted,
+        BufferLimits::DEFAULT,
+        BufferLimits::CLIENT,
+    );
     assert_eq!((client.max_outgoing(), server.max_outgoing()), (1 << 20, 16 << 20));
 
     let request = Request::with_command("ID-1", "all of it".into());
@@ -101,7 +104,7 @@ async fn both_sides_know_who_the_other_is() {
         rustix::process::getegid().as_raw(),
         Some(rustix::process::getpid().as_raw_pid()),
     );
-    for peer in [client.peer_cred().unwrap(), server.peer_cred().unwrap()] {
+    for peer in [client.get_ref().peer_cred().unwrap(), server.get_ref().peer_cred().unwrap()] {
         assert_eq!((peer.uid(), peer.gid(), peer.pid()), ours);
     }
 }
@@ -124,7 +127,7 @@ async fn a_channel_lends_and_gives_back_its_socket() {
 
 #[test]
 fn the_lesson_shows_what_stands_behind_each_descriptor() {
-    let lesson = std::process::Command::new(binary("rawfd")).output().unwrap();
+    let lesson = std::process::Command::new(example("rawfd")).output().unwrap();
     assert!(lesson.status.success() && lesson.stderr.is_empty(), "{lesson:?}");
     let text = String::from_utf8(lesson.stdout).unwrap();
     let lines: Vec<_> = text.lines().collect();

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use kakehi_channel::{Channel, Json, Request, Response, Status};
+use kakehi_channel::{Channel, Json, Request, Response, Status, low_level::LowLevel};
 use tokio::{
     io::{AsyncWriteExt, DuplexStream},
     time::{Instant, sleep},
@@ -21,7 +21,7 @@ fn connected() -> (Client, Server) {
     (Channel::new(left), Channel::new(right))
 }
 
-/// What came of `waiting`, and how long it took.
+/// The result of `waiting`, and how long it took.
 async fn timed<T>(waiting: impl Future<Output = T>) -> (T, Duration) {
     let start = Instant::now();
     (waiting.await, start.elapsed())

@@ -1,4 +1,4 @@
-//! Whatever a server says, the terminal is safe.
+//! No text of a server can harm a terminal.
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ fn response(status: &str, message: &str, content: &Value) -> String {
         .to_string()
 }
 
-/// What the client says to a server that says `text` wherever it can.
+/// The output for a server that puts `text` into each field.
 fn asked(text: &str, status: &str, arguments: &[&str]) -> Said {
     let line = |stream: &str| json!({ "stream": stream, "line": 1 });
     let running = json!({
@@ -55,6 +55,16 @@ fn asked(text: &str, status: &str, arguments: &[&str]) -> Said {
     fake.said(arguments)
 }
 
+impl Said {
+    /// Replaces the output of the job, which is unchanged in a pipe.
+    fn without_job_output(mut self, text: &str) -> Self {
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            *stream = stream.replacen(text, "output", 1);
+        }
+        self
+    }
+}
+
 #[test]
 fn no_harmful_character_comes_out_of_any_command() {
     for text in [everything().as_str(), ATTACK] {
@@ -65,11 +75,11 @@ fn no_harmful_character_comes_out_of_any_command() {
             (&["cancel", "x"], 2, 3),
             (&["stop"], 2, 3),
             (&["send", "{}"], 3, 3),
-            (&["--timeout", "5s"], 5, 0),
+            (&["demo", "--timeout", "5s"], 5, 0),
             (&["run", "job", "--json"], 5, 0),
             (&["run", "job", "--color", "never", "-q"], 1, 1),
         ] {
-            let said = asked(text, "OK", arguments);
+            let said = asked(text, "OK", arguments).without_job_output(text);
             assert_eq!(said.code, 0, "{said:?}");
             assert_harmless(&said.stdout, stdout);
             assert_harmless(&said.stderr, stderr);
@@ -81,13 +91,13 @@ fn no_harmful_character_comes_out_of_any_command() {
 fn no_harmful_character_comes_out_of_an_error() {
     for text in [everything().as_str(), ATTACK] {
         for arguments in [&["run", "job"][..], &["send", "{}"], &["cancel", "x"]] {
-            let said = asked(text, "ERROR", arguments);
+            let said = asked(text, "ERROR", arguments).without_job_output(text);
             assert_eq!(said.code, 1, "{said:?}");
-            // Of the job one line on each, then of ours twice progress, and three of the error.
+            // One line of the job on each stream, two progress messages, and an error of three.
             assert_harmless(&said.stdout, 1);
             assert_harmless(&said.stderr, 6);
         }
-        let said = asked(text, "ERROR", &["--timeout", "5s"]);
+        let said = asked(text, "ERROR", &["demo", "--timeout", "5s"]);
         assert_harmless(&said.stdout, 5);
         let other = json!({ "id": text, "version": 0, "status": "OK", "message": "" }).to_string();
         for (frame, lines) in [(other.as_str(), 3), (&text.replace('\0', ""), 3)] {
@@ -109,15 +119,8 @@ fn what_json_escapes_means_the_same_as_before() {
 }
 
 #[test]
-fn a_job_cannot_fake_a_line_of_the_client() {
-    let said = asked("fine\nerror: all is lost", "OK", &["run", "job"]);
-    assert_eq!(said.stdout, "fine\\nerror: all is lost\n");
-    assert!(!said.stderr.lines().any(|line| line.starts_with("error:")), "{said:?}");
-}
-
-#[test]
-fn raw_gives_the_bytes_of_a_job_and_of_nothing_else() {
-    let said = asked(ATTACK, "OK", &["run", "job", "--raw"]);
+fn a_pipe_gets_the_bytes_of_a_job_and_of_nothing_else() {
+    let said = asked(ATTACK, "OK", &["run", "job"]);
     assert_eq!(said.stdout, format!("{ATTACK}\n"));
     let ours: Vec<_> = said.stderr.lines().filter(|line| line.starts_with("processing:")).collect();
     assert_eq!(ours.len(), 2, "{said:?}");

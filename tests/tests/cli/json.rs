@@ -21,10 +21,10 @@ fn each_response_is_a_line_and_the_last_one_is_the_final_one() {
     for (arguments, code, status) in [
         (&["run", "both", "--json"][..], 0, "OK"),
         (&["run", "exit", "7", "--json"], 7, "ERROR"),
-        (&["run", "nothing", "--json"], 1, "ERROR"),
+        (&["run", "nothing", "--json"], 127, "ERROR"),
         (&["list", "--json"], 0, "OK"),
         (&["status", "--json"], 0, "OK"),
-        (&["cancel", "x", "--json"], 1, "ERROR"),
+        (&["cancel", "x", "--json"], 125, "ERROR"),
         (&["send", r#"{"command":"fail"}"#, "--json"], 1, "ERROR"),
     ] {
         let said = jobs.said(arguments);
@@ -68,9 +68,9 @@ fn an_error_of_our_own_is_the_terminal_line() {
         (silent.socket(), &["status", "--deadline", "50ms"], 124, "deadline", "unknown"),
         (nonsense.socket(), &["status"], 76, "protocol", "unknown"),
         (half.socket(), &["status"], 76, "disconnected", "unknown"),
-        (half.socket(), &[], 76, "disconnected", "unknown"),
+        (half.socket(), &["demo"], 76, "disconnected", "unknown"),
         (nowhere.clone(), &["status"], 69, "not_running", "not_sent"),
-        (nowhere.clone(), &[], 69, "not_running", "not_sent"),
+        (nowhere.clone(), &["demo"], 69, "not_running", "not_sent"),
         (server.socket(), &["status", "--server-uid", "4294967294"], 77, "permission", "not_sent"),
         (nowhere.clone(), &["run"], 2, "usage", "not_sent"),
         (nowhere, &["send", "[]"], 2, "usage", "not_sent"),

@@ -1,4 +1,4 @@
-//! A client to run, and servers for it: the real one with jobs, and one that says what it is told.
+//! The client, and servers for it: the real one with jobs, and one that sends given bytes.
 
 use std::{
     fs,
@@ -13,9 +13,9 @@ use kakehi_tests::programs::{Server, binary, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The client, with nothing from the environment that it might go by.
+/// The client, without the environment variables that it reads.
 pub(crate) fn client(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary("client"));
+    let mut command = Command::new(binary("kakehi"));
     command.args(arguments).stdin(Stdio::null());
     for name in ["KAKEHI_SOCKET", "XDG_RUNTIME_DIR", "NO_COLOR", "TERM"] {
         command.env_remove(name);
@@ -30,7 +30,7 @@ pub(crate) fn client_of(socket: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a client said, and how it ended.
+/// The output of a client, and its exit status.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -38,7 +38,7 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// Runs it to its end.
+/// Runs the client to its end.
 pub(crate) fn said(mut command: Command) -> Said {
     Said::of(command.output().unwrap())
 }
@@ -46,11 +46,11 @@ pub(crate) fn said(mut command: Command) -> Said {
 impl Said {
     pub(crate) fn of(output: Output) -> Self {
         let code = output.status.code().unwrap_or_else(|| panic!("{output:?}"));
-        let text = |bytes| String::from_utf8(bytes).expect("it writes UTF-8");
+        let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
         Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Nothing on stdout, and an error in three parts on stderr that has all of `words`.
+    /// Checks that stdout is empty, and that stderr has an error in three parts with all `words`.
     pub(crate) fn assert_failed(&self, code: i32, words: &[&str]) {
         assert_eq!((self.code, &*self.stdout), (code, ""), "{self:?}");
         let lines: Vec<_> = self.stderr.lines().collect();
@@ -75,8 +75,12 @@ about = "writes on both"
 run = ["sh", "-c", "echo to stdout; echo to stderr >&2"]
 [job.bytes]
 run = ["printf", 'tab\there\n\033[31m\377\nno end']
+[job.returns]
+run = ["sh", "-c", "for i in 10 40 70; do printf '\\r%3d%%' $i; sleep 0.7; done; echo ' done'"]
+[job.zeros]
+run = ["head", "-c", "3000000", "/dev/zero"]
 [job.exit]
-about = "ends as it is told"
+about = "ends with the given code"
 run = ["sh", "-c", 'exit "$0"']
 args = ["[0-9]+"]
 timeout = "90s"
@@ -110,9 +114,14 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     pub(crate) fn start() -> Self {
+        Self::with("")
+    }
+
+    /// Starts the server with more jobs.
+    pub(crate) fn with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jobs.toml");
-        fs::write(&file, JOBS).unwrap();
+        fs::write(&file, format!("{JOBS}{more}")).unwrap();
         Self { server: Server::start(&["--jobs", file.to_str().unwrap()]), _folder: folder }
     }
 
@@ -124,7 +133,7 @@ impl Jobs {
         said(self.client(arguments))
     }
 
-    /// The requests that run now.
+    /// The running requests.
     pub(crate) fn running(&self) -> Vec<Value> {
         let last = self.said(&["status", "--json"]).lines().pop().unwrap();
         last["content"]["running"].as_array().unwrap().clone()
@@ -136,12 +145,12 @@ impl Jobs {
     }
 }
 
-/// A server that answers each request with given bytes, in which `ID` stands for its id.
+/// A server that answers each request with given bytes. `ID` in them becomes the request's id.
 pub(crate) struct Fake {
     folder: TempDir,
 }
 
-/// What it does after its answer.
+/// Whether the server keeps the connection after its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     Stays,
@@ -161,13 +170,13 @@ impl Fake {
             let text = with_id(&bytes, id);
             let _ = stream.get_mut().write_all(&text);
             if then == Then::Stays {
-                // Until the client leaves.
+                // The client disconnects.
                 let _ = stream.read_until(0, &mut vec![]);
             }
         })
     }
 
-    /// `serve` gets each connection, with its first request.
+    /// Calls `serve` with each connection and its first request.
     pub(crate) fn start(
         serve: impl Fn(&mut BufReader<UnixStream>, Value) + Send + Sync + Clone + 'static,
     ) -> Self {

@@ -14,13 +14,27 @@ use tempfile::TempDir;
 use crate::support::{Fake, Jobs};
 
 /// A terminal with a shell in it.
-struct Screen {
+pub(crate) struct Screen {
     folder: TempDir,
 }
 
 impl Screen {
     /// `None` where there is no tmux.
-    fn start(variables: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) fn start(variables: &[(&str, &str)]) -> Option<Self> {
+        Self::start_in("sh", variables)
+    }
+
+    /// The same with another shell.
+    pub(crate) fn start_in(program: &str, variables: &[(&str, &str)]) -> Option<Self> {
+        Self::sized((90, 15), program, variables)
+    }
+
+    /// The same with this many columns and lines.
+    pub(crate) fn sized(
+        (columns, lines): (u16, u16),
+        program: &str,
+        variables: &[(&str, &str)],
+    ) -> Option<Self> {
         if !has_tool("tmux") {
             return None;
         }
@@ -29,13 +43,15 @@ impl Screen {
         for (name, value) in variables {
             shell.extend([name, "='", value, "' "]);
         }
-        shell.extend(["CLIENT='", binary("client").to_str().unwrap(), "' sh"]);
-        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "90", "-y", "15", &shell]);
+        shell.extend(["CLIENT='", binary("kakehi").to_str().unwrap(), "' ", program]);
+        let [columns, lines] = [columns, lines].map(|size| size.to_string());
+        let start = ["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &lines, &shell];
+        screen.tmux(&start);
         screen.wait_for(&[">"]);
         Some(screen)
     }
 
-    fn tmux(&self, arguments: &[&str]) -> String {
+    pub(crate) fn tmux(&self, arguments: &[&str]) -> String {
         let output = Command::new("tmux")
             .args(["-u", "-S"])
             .arg(self.folder.path().join("tmux"))
@@ -48,18 +64,55 @@ impl Screen {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Types a text.
+    pub(crate) fn type_in(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+    }
+
     /// Types a command.
-    fn enter(&self, line: &str) {
-        self.tmux(&["send-keys", "-l", line]);
+    pub(crate) fn enter(&self, line: &str) {
+        self.type_in(line);
         self.tmux(&["send-keys", "Enter"]);
     }
 
-    fn press(&self, key: &str) {
+    pub(crate) fn press(&self, key: &str) {
         self.tmux(&["send-keys", key]);
     }
 
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.tmux(&["capture-pane", "-p"]).trim_end().to_owned()
+    }
+
+    /// Changes the size.
+    pub(crate) fn resize(&self, columns: u16, lines: u16) {
+        let [columns, lines] = [columns, lines].map(|size| size.to_string());
+        self.tmux(&["resize-window", "-x", &columns, "-y", &lines]);
+    }
+
+    /// The process below the shell that has `word` on its command line.
+    pub(crate) fn process(&self, word: &str) -> Pid {
+        let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
+        let shell: u32 = shell.trim().parse().unwrap();
+        let found = wait_for(|| {
+            let mut waiting = vec![shell];
+            while let Some(pid) = waiting.pop() {
+                let path = format!("/proc/{pid}/task/{pid}/children");
+                let children = fs::read_to_string(path).unwrap_or_default();
+                waiting.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+                let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                if pid != shell && line.split('\0').any(|part| part == word) {
+                    return Pid::from_raw(pid.try_into().unwrap());
+                }
+            }
+            None
+        });
+        found.unwrap_or_else(|| panic!("no {word} runs:\n{}", self.shown()))
+    }
+
+    /// Waits until the screen is as `expected` says.
+    pub(crate) fn wait_until(&self, expected: impl Fn(&str) -> bool) -> String {
+        let seen = wait_for(|| Some(self.shown()).filter(|shown| expected(shown)));
+        seen.unwrap_or_else(|| panic!("the screen is not as expected:\n{}", self.shown()))
     }
 
     /// With its colours.
@@ -68,7 +121,7 @@ impl Screen {
     }
 
     /// Waits until all of `words` are on the screen, in the order of lines.
-    fn wait_for(&self, words: &[&str]) -> String {
+    pub(crate) fn wait_for(&self, words: &[&str]) -> String {
         let seen = wait_for(|| {
             let shown = self.shown();
             let mut lines = shown.lines();
@@ -101,9 +154,9 @@ fn a_bar_shows_how_far_it_is_and_nothing_of_it_is_left() {
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
     let request = r#"{"command":{"countdown":{"steps":3,"interval_ms":700}}}"#;
     screen.enter(&format!("$CLIENT --socket $S send '{request}'; echo ended $?"));
-    screen.wait_for(&["0s [>", "0/3 Not done yet"][..1]);
+    screen.wait_for(&["0 s [>", "0/3 Not done yet"][..1]);
     let shown = screen.wait_for(&["[================>       ] 2/3 Not done yet"]);
-    assert!(shown.lines().last().unwrap().contains("1s ["), "with the time so far: {shown}");
+    assert!(shown.lines().last().unwrap().contains("1 s ["), "with the time so far: {shown}");
     let shown = screen.wait_for(&["ended 0"]);
     let all = shown.replace('\n', "");
     assert!(all.ends_with("Doneended 0>"), "nothing else is left: {shown}");
@@ -116,7 +169,7 @@ fn the_doctor_ticks_off_what_is_well_and_says_what_to_do() {
     let socket = server.socket();
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
     screen.enter("$CLIENT --socket $S doctor; echo ended $?");
-    let shown = screen.wait_for(&["✓ the server answers", "ended 0"]);
+    let shown = screen.wait_for(&["✓ the server answered", "ended 0"]);
     assert!(!shown.contains('✗'), "{shown}");
     screen.enter("clear; $CLIENT --socket $S.none doctor; echo ended $?");
     screen.wait_for(&["✓ ", "✗ there is no socket at ", "  why: ", "  try: start the", "ended 69"]);
@@ -128,17 +181,19 @@ fn the_spinner_stands_below_what_a_job_writes() {
     let socket = jobs.server.socket();
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
     screen.enter("$CLIENT --socket $S run silent; echo ended $?");
-    let shown = screen.wait_for(&["begun", " 1s"]);
+    let shown = screen.wait_for(&["begun", " 1 s"]);
     let lines = result(&shown);
     assert_eq!(lines[0], "begun");
-    assert!(["| 1s", "/ 1s", "- 1s", "\\ 1s"].contains(&lines[1]), "{shown}");
+    assert!(["| 1 s", "/ 1 s", "- 1 s", "\\ 1 s"].contains(&lines[1]), "{shown}");
     screen.press("C-c");
     let shown = screen.wait_for(&["ended 130"]);
     let lines = result(&shown);
     assert!(lines[1].starts_with("interrupted: "), "the line has made room: {shown}");
-    assert!(!shown.contains("^C") && !shown.contains(" 1s"), "{shown}");
+    assert!(!shown.contains("^C") && !shown.contains(" 1 s"), "{shown}");
     let failed = lines.iter().find(|line| line.starts_with("failed: "));
-    assert_eq!(failed, Some(&"failed: `silent` was ended: cancelled by uid 0"), "{shown}");
+    let uid = rustix::process::geteuid().as_raw();
+    let expected = format!("failed: `silent` was ended: cancelled by uid {uid}");
+    assert_eq!(failed, Some(&&*expected), "{shown}");
     jobs.wait_until_idle();
 }
 
@@ -152,6 +207,18 @@ fn the_live_line_makes_room_for_each_line() {
     let lines = result(&shown);
     assert_eq!(lines[..3], ["1", "2", "3"], "{shown}");
     assert!(lines[3].starts_with("success: `slow` ended in"), "{shown}");
+}
+
+#[test]
+fn carriage_returns_of_a_job_show_in_the_live_line() {
+    let jobs = Jobs::start();
+    let socket = jobs.server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S run returns; echo ended $?");
+    screen.wait_for(&[" 1 s 40%"]);
+    let shown = screen.wait_for(&["ended 0"]);
+    assert_eq!(result(&shown)[0], " 70% done", "{shown}");
+    assert!(!shown.contains("40%"), "{shown}");
 }
 
 #[test]
@@ -202,7 +269,7 @@ fn a_terminal_that_is_stopped_does_not_stop_signals() {
     let socket = jobs.server.socket();
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
     screen.enter("$CLIENT --socket $S run silent; echo ended $?");
-    screen.wait_for(&["begun", " 1s"]);
+    screen.wait_for(&["begun", " 1 s"]);
     screen.press("C-s");
     // The live line would turn some times.
     sleep(Duration::from_millis(500));
@@ -247,7 +314,7 @@ fn quiet_and_a_dumb_terminal_have_no_live_line() {
         screen.enter(&format!("clear; {client}; echo ended $(({number} + $?))"));
         let seen = wait_for(|| {
             let shown = screen.shown();
-            assert!(!shown.contains("0s"), "{shown}");
+            assert!(!shown.contains("0 s"), "{shown}");
             shown.ends_with(&format!("ended {number}\n>")).then_some(shown)
         });
         assert_eq!(seen.unwrap().lines().collect::<Vec<_>>(), expected);
@@ -260,15 +327,15 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     let socket = fake.socket();
     let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
     for (number, (line, is_coloured)) in (0..).zip([
-        ("$CLIENT --socket $S", true),
-        ("NO_COLOR=1 $CLIENT --socket $S", false),
-        ("NO_COLOR= $CLIENT --socket $S", true),
-        ("NO_COLOR=1 $CLIENT --socket $S --color always", true),
-        ("$CLIENT --socket $S --color never", false),
-        ("$CLIENT --socket $S | cat", false),
-        ("$CLIENT --socket $S --color always | cat", true),
+        ("$CLIENT demo --socket $S", true),
+        ("NO_COLOR=1 $CLIENT demo --socket $S", false),
+        ("NO_COLOR= $CLIENT demo --socket $S", true),
+        ("NO_COLOR=1 $CLIENT demo --socket $S --color always", true),
+        ("$CLIENT demo --socket $S --color never", false),
+        ("$CLIENT demo --socket $S | cat", false),
+        ("$CLIENT demo --socket $S --color always | cat", true),
     ]) {
-        // What was on the screen before does not count.
+        // The screen is cleared, so that earlier output does not count.
         screen.enter(&format!("clear; {line}; echo ended $((100 + {number}))"));
         screen.wait_for(&["success: Done", &format!("ended {}", 100 + number)]);
         let painted = screen.painted();
@@ -292,4 +359,73 @@ fn a_hostile_server_cannot_touch_the_screen() {
     let shown = screen.wait_for(&["before", "error: ", "ended 124"]);
     assert!(!shown.contains("1/2"), "{shown}");
     assert_ne!(screen.tmux(&["display-message", "-p", "#{pane_title}"]).trim(), "owned");
+}
+
+#[test]
+fn a_job_that_must_be_confirmed_is_run_after_a_yes_only() {
+    let jobs = Jobs::with(
+        "[job.careful]\nabout = 'wipes\\na disk'\nrun = ['echo', 'ran']\nconfirm = true\n",
+    );
+    let socket = jobs.server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    let ask = |number: usize| {
+        // Words of the last time would be taken for those of this one.
+        screen.enter(&format!(
+            "clear; echo {number}; $CLIENT --socket $S run careful; echo ended $?"
+        ));
+        let shown = screen.wait_for(&[&number.to_string(), "wipes\\na disk", "Run it? [y/N]"]);
+        assert!(!shown.contains("ended"), "{shown}");
+    };
+    for (number, (answer, code, said)) in
+        [("", 125, "not confirmed"), ("n", 125, "not confirmed"), ("y", 0, "ran")]
+            .into_iter()
+            .enumerate()
+    {
+        ask(number);
+        screen.enter(answer);
+        let shown = screen.wait_for(&["Run it? [y/N]", &format!("ended {code}")]);
+        assert!(shown.contains(said), "{shown}");
+    }
+    ask(3);
+    screen.press("C-c");
+    screen.wait_for(&["Run it? [y/N]", "error: interrupted", "ended 130"]);
+    jobs.said(&["run", "careful"]).assert_failed(125, &["must be confirmed", "--yes"]);
+    assert_eq!(jobs.said(&["run", "careful", "--yes"]).stdout, "ran\n");
+}
+
+#[test]
+fn nothing_is_written_beside_a_pager() {
+    let jobs = Jobs::start();
+    let socket = jobs.server.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    // The reader shows everything at the end, so that only the client could write before.
+    screen.enter("clear; $CLIENT --socket $S run slow | { sleep 2; cat; }; echo ended");
+    let shown = screen.wait_for(&["1", "2", "3", "ended"]);
+    assert_eq!(shown, "1\n2\n3\nended\n>");
+}
+
+#[test]
+fn tables_are_shortened_to_a_narrow_screen_and_do_not_wrap() {
+    let about = "a text that is much wider than the screen, which has 40 columns only";
+    let jobs = Jobs::with(&format!(
+        "[job.narrow]\nabout = '{about}'\nrun = ['sh', '-c', 'sleep 100']\n\
+         args = ['[a-z]{{1,64}}', '[a-z]{{1,64}}']\n"
+    ));
+    let socket = jobs.server.socket();
+    let variables = [("KAKEHI_SOCKET", socket.to_str().unwrap())];
+    let Some(screen) = Screen::sized((40, 30), "sh", &variables) else { return };
+    let long = "x".repeat(60);
+    assert_eq!(jobs.said(&["run", "--detach", "narrow", &long, &long]).code, 0);
+    for (command, rows) in [("list", 16), ("status", 8), ("runs", 2)] {
+        screen.enter(&format!("clear; $CLIENT {command}; echo \"{command} ended $?\""));
+        let end = format!("{command} ended 0");
+        let shown = screen.wait_until(|shown| shown.lines().any(|line| line == end));
+        let lines: Vec<_> = shown.lines().take_while(|line| *line != end).collect();
+        assert_eq!(lines.len(), rows, "{command}:\n{shown}");
+        let is_cut = lines.iter().any(|line| line.ends_with("..."));
+        assert!(is_cut && lines.iter().all(|line| line.chars().count() <= 40), "{shown}");
+    }
+    screen.enter("clear; $CLIENT list --no-trunc; echo \"whole $?\"");
+    let whole = screen.wait_for(&["whole 0"]).replace('\n', "");
+    assert!(whole.contains("40 columns only"), "{whole}");
 }

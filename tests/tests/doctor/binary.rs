@@ -1,4 +1,4 @@
-//! `client doctor`, as a person or a script runs it.
+//! `kakehi doctor`, as a person or a script runs it.
 
 use std::{
     os::unix::net::UnixListener,
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::*;
 
 fn client(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary("client"));
+    let mut command = Command::new(binary("kakehi"));
     command.args(arguments).env_remove("KAKEHI_SOCKET").stdin(Stdio::null());
     command
 }
@@ -72,7 +72,7 @@ fn the_code_is_that_of_the_first_problem() {
     fs::write(home.path("file"), "").unwrap();
     for (path, expected, said) in [
         (home.path("missing.sock"), 69, "FAIL  there is no socket at "),
-        (home.path("stale.sock"), 69, "FAIL  nobody listens on "),
+        (home.path("stale.sock"), 69, "FAIL  no server listens on "),
         (home.path("file"), 69, "FAIL  "),
         (silent, 124, "FAIL  the server does not answer within 1s"),
         (home.path(&"x".repeat(108)), 2, "FAIL  the path has "),
@@ -96,13 +96,13 @@ fn another_user_is_told_which_permission_is_missing() {
     let home = Home::new();
     // Where the client was built may be out of reach. Copied by another process, so that no fork
     // of this one holds it open for writing when it is run.
-    let copied = Command::new("cp").arg(binary("client")).arg(home.path("client")).status();
+    let copied = Command::new("cp").arg(binary("kakehi")).arg(home.path("kakehi")).status();
     assert!(copied.unwrap().success());
     fs::create_dir(home.path("private")).unwrap();
     let doctor = |path: &Path| {
         let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
         let mut command = Command::new("setpriv");
-        command.args(nobody).arg(home.path("client")).arg("--socket").arg(path).arg("doctor");
+        command.args(nobody).arg(home.path("kakehi")).arg("--socket").arg(path).arg("doctor");
         command.output().unwrap()
     };
     chmod(&home.path("private"), 0o700);

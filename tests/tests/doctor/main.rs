@@ -1,4 +1,4 @@
-//! What stands between a client and its server, found by the library and shown by the binary.
+//! The causes why a client does not reach its server, found by the library and shown by the binary.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,14 +22,14 @@ use std::{
     time::Duration,
 };
 
-use kakehi_client::doctor::{self, Check, Finding, Problem, Report};
+use kakehi_doctor::{Check, Finding, Problem, Report};
 use rustix::{
     process::{Gid, Uid, geteuid},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 use tempfile::TempDir;
 
-/// The user that is nobody, to be somebody else.
+/// The uid of an unprivileged user, for tests that need a second user.
 const NOBODY: u32 = 65534;
 
 /// For servers that answer, on a machine that is busy.
@@ -57,17 +57,18 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Examines `path` as whoever runs the tests.
+/// Examines `path` as the user that runs the tests.
 fn examine(path: impl AsRef<Path>) -> Report {
     examine_for(LONG, path)
 }
 
 fn examine_for(patience: Duration, path: impl AsRef<Path>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(doctor::examine(path, patience))
+    runtime.block_on(kakehi_doctor::examine(path, patience))
 }
 
-/// Examines `path` as nobody, in the group `gid`, if it can be so.
+/// Examines `path` as the user `NOBODY` in the group `gid`. Returns `None` if the tests may not
+/// change user.
 fn examine_as_nobody(path: &Path, gid: u32) -> Option<Report> {
     if !geteuid().is_root() {
         skip("only root can be another user");

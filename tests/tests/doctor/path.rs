@@ -20,7 +20,7 @@ fn a_socket_that_is_not_there_is_one_of_a_server_that_does_not_run() {
     let what = format!("there is no socket at {}", path.display());
     let finding = problem(&report, Check::Socket, Problem::NotRunning, &what);
     assert!(remedy(finding).contains("start the server"));
-    let directory = format!("{} is a directory of ", home.0.path().display());
+    let directory = format!("{} is a directory: owner ", home.0.path().display());
     assert!(report.findings.iter().any(|finding| finding.what.starts_with(&directory)), "{report}");
 }
 
@@ -49,8 +49,9 @@ fn what_is_no_socket_is_called_what_it_is() {
     ] {
         let report = examine(home.path(name));
         let finding = problem(&report, Check::Socket, Problem::NotASocket, what);
-        let remove = format!("rm {}", home.path(name).display());
-        assert_eq!(remedy(finding).contains(&remove), name != "directory", "{finding}");
+        assert!(!remedy(finding).contains("rm "), "it may be any file of the system: {finding}");
+        let is_another = remedy(finding).contains("name another path");
+        assert_eq!(is_another, name != "directory", "{finding}");
     }
     let report = examine(home.path("file/app.sock"));
     let what = "file is a regular file, not a directory";
@@ -111,8 +112,8 @@ fn a_path_that_no_socket_can_have_is_refused() {
         ("/", "the path / names a directory"),
         (".", "the path . names a directory"),
         ("/run/", "the path /run/ names a directory"),
-        ("/run/a\0b", r"the path /run/a\u{0}b holds a NUL byte"),
-        (&long, "the path has 108 bytes, where a socket's has 107 at most"),
+        ("/run/a\0b", r"the path /run/a\u{0}b contains a NUL byte"),
+        (&long, "the path has 108 bytes; the maximum for a socket is 107"),
     ] {
         let report = examine(path);
         problem(&report, Check::Path, Problem::InvalidPath, what);

@@ -1,4 +1,4 @@
-//! Who may go there.
+//! Permissions on the path and on the socket.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 use super::*;
 
 #[test]
-fn a_directory_without_search_permission_is_named_with_what_to_do() {
+fn a_directory_without_search_permission_is_named_with_a_remedy() {
     let home = Home::new();
     fs::create_dir_all(home.path("private/kakehi")).unwrap();
     let _listener = UnixListener::bind(home.path("private/kakehi/app.sock")).unwrap();
@@ -20,34 +20,33 @@ fn a_directory_without_search_permission_is_named_with_what_to_do() {
     let group = fs::metadata(&directory).unwrap().gid();
     let what = format!("no search permission on {}", directory.display());
 
-    // Who is neither owner nor in the group.
+    // Neither the owner nor in the group.
     chmod(&directory, 0o700);
     let Some(report) = examine_as_nobody(&path, NOBODY) else { return };
     let finding = problem(&report, Check::Directory, Problem::Permission, &what);
     let (because, so) = (why(finding), remedy(finding));
-    assert!(because.starts_with("of its mode 0700 (rwx------), "), "{finding}");
-    assert!(
-        because.contains("(uid 65534) has --- and needs x, being neither its owner root (uid 0)")
-    );
+    assert!(because.starts_with("its mode is 0700 (rwx------); "), "{finding}");
+    assert!(because.contains("(uid 65534) is neither its owner root (uid 0)"), "{finding}");
+    assert!(because.ends_with(", which gives ---; x is needed"), "{finding}");
     assert!(so.contains("sudo -u root"), "{finding}");
     assert!(so.ends_with(&format!("chmod o+x {}", directory.display())), "{finding}");
 
-    // Who is in the group: what all others may does not count.
+    // In the group: the bits for others do not apply.
     chmod(&directory, 0o701);
     let report = examine_as_nobody(&path, group).unwrap();
     let finding = problem(&report, Check::Directory, Problem::Permission, &what);
-    assert!(why(finding).contains("needs x, being in its group"), "{finding}");
+    assert!(why(finding).contains("is in its group"), "{finding}");
     assert!(remedy(finding).ends_with(&format!("chmod g+x {}", directory.display())), "{finding}");
     let report = examine_as_nobody(&path, NOBODY).unwrap();
     let next = format!("no write permission on {}", path.display());
     problem(&report, Check::Permission, Problem::Permission, &next);
 
-    // Whose it is, and who could join the group.
+    // The owner, and then a user who could join the group.
     chown(&directory, Some(NOBODY), Some(1)).unwrap();
     chmod(&directory, 0o077);
     let report = examine_as_nobody(&path, NOBODY).unwrap();
     let finding = problem(&report, Check::Directory, Problem::Permission, &what);
-    assert!(why(finding).ends_with("being its owner"), "{finding}");
+    assert!(why(finding).contains("is its owner, which gives"), "{finding}");
     assert_eq!(remedy(finding), format!("chmod u+x {}", directory.display()));
     chown(&directory, Some(0), Some(1)).unwrap();
     chmod(&directory, 0o710);
@@ -57,7 +56,7 @@ fn a_directory_without_search_permission_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_socket_that_one_may_not_write_to_cannot_be_connected_to() {
+fn a_socket_without_write_permission_is_reported() {
     let home = Home::new();
     let path = home.path("app.sock");
     let _listener = UnixListener::bind(&path).unwrap();
@@ -67,8 +66,10 @@ fn a_socket_that_one_may_not_write_to_cannot_be_connected_to() {
         let what = format!("no write permission on {}", path.display());
         let finding = problem(&report, Check::Permission, Problem::Permission, &what);
         let because =
-            format!("of its mode {mode:04o} ({rwx}), nobody (uid 65534) has {has} and needs w");
+            format!("its mode is {mode:04o} ({rwx}); nobody (uid 65534) is neither its owner");
         assert!(why(finding).starts_with(&because), "{finding}");
+        let needs = format!("which gives {has}; w is needed");
+        assert!(why(finding).ends_with(&needs), "{finding}");
         assert!(remedy(finding).contains("sudo -u root"), "{finding}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is behind the socket.
+//! The server behind the socket.
 
 use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
@@ -41,9 +41,9 @@ fn a_server_that_answers_is_healthy_and_tells_its_version() {
     assert_eq!(checks, expected, "{report}");
     let text = report.to_string();
     let pid = server.pid().as_raw_nonzero();
-    assert!(text.contains(&format!("somebody listens: server (pid {pid}) of ")), "{text}");
+    assert!(text.contains(&format!("a server listens: kakehid (pid {pid}), run by ")), "{text}");
     let version = env!("CARGO_PKG_VERSION");
-    assert!(text.ends_with(&format!("speaks version 0 of the wire, and is {version}")), "{text}");
+    assert!(text.ends_with(&format!("uses protocol version 0 and is version {version}")), "{text}");
 }
 
 #[tokio::test]
@@ -57,13 +57,13 @@ async fn a_server_that_does_not_know_the_question_is_healthy_too() {
     let path = home.path("app.sock");
     let handle = Handle::default();
     let handler = async |request: Request<Command>, _: Context| match request.command {
-        Some(Command::Reload) | None => Err::<(), _>("nobody asked for this"),
+        Some(Command::Reload) | None => Err::<(), _>("not expected here"),
     };
     let serving = serve(Socket::bind(&path).listen().unwrap(), handler).handle(&handle);
     let serving = tokio::spawn(serving.into_future());
-    let report = doctor::examine(&path, LONG).await;
+    let report = kakehi_doctor::examine(&path, LONG).await;
     healthy(&report);
-    assert!(report.to_string().ends_with("the server speaks version 0 of the wire"), "{report}");
+    assert!(report.to_string().ends_with("the server uses protocol version 0"), "{report}");
     handle.shutdown();
     serving.await.unwrap();
 }
@@ -77,33 +77,33 @@ async fn progress_is_an_answer() {
         peer.send(kakehi_channel::Response::processing(request.id, "")).await.unwrap();
         listen(peer).await;
     });
-    healthy(&doctor::examine(&path, LONG).await);
+    healthy(&kakehi_doctor::examine(&path, LONG).await);
 }
 
 #[test]
-fn a_socket_that_nobody_listens_on_is_stale() {
+fn a_socket_without_a_server_is_stale() {
     let home = Home::new();
     let path = home.path("app.sock");
     drop(UnixListener::bind(&path).unwrap());
     let report = examine(&path);
-    let what = format!("nobody listens on {}", path.display());
+    let what = format!("no server listens on {}", path.display());
     let finding = problem(&report, Check::Listener, Problem::NotRunning, &what);
-    assert!(remedy(finding).contains("takes such a socket over"), "{finding}");
+    assert!(remedy(finding).contains("replaces such a socket"), "{finding}");
 }
 
 #[test]
-fn a_socket_for_packets_is_told_to_be_none_for_streams() {
+fn a_packet_socket_is_reported_as_no_stream_socket() {
     let home = Home::new();
     let path = home.path("app.sock");
     let _packets = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     let report = examine(&path);
-    let what = format!("the socket {} is not one for streams", path.display());
+    let what = format!("the socket {} is not a stream socket", path.display());
     let finding = problem(&report, Check::Listener, Problem::Protocol, &what);
     assert!(remedy(finding).contains("ss -xlp src"), "{finding}");
 }
 
 #[test]
-fn a_full_queue_of_connections_is_told_at_once() {
+fn a_full_connection_queue_is_reported_at_once() {
     let home = Home::new();
     let path = home.path("app.sock");
     let address = SocketAddrUnix::new(&path).unwrap();
@@ -125,12 +125,12 @@ fn a_full_queue_of_connections_is_told_at_once() {
     let start = Instant::now();
     let report = examine(&path);
     assert!(start.elapsed() < LONG / 2);
-    let finding = problem(&report, Check::Listener, Problem::Busy, "the queue of connections");
+    let finding = problem(&report, Check::Listener, Problem::Busy, "the connection queue of");
     assert!(remedy(finding).ends_with(&format!("ss -xlp src {}", path.display())), "{finding}");
 }
 
 #[test]
-fn a_stopped_server_is_told_from_one_that_hangs() {
+fn a_stopped_server_is_distinguished_from_a_hanging_one() {
     let server = Server::start(&[]);
     server.signal(Signal::STOP);
     let pid = server.pid().as_raw_nonzero();
@@ -142,9 +142,9 @@ fn a_stopped_server_is_told_from_one_that_hangs() {
     assert!(start.elapsed() < SHORT + Duration::from_secs(1), "{:?}", start.elapsed());
     let what = "the server does not answer within 200ms";
     let finding = problem(&report, Check::Answer, Problem::NoAnswer, what);
-    assert!(why(finding).contains(&format!("server (pid {pid}) of ")), "{finding}");
+    assert!(why(finding).contains(&format!("kakehid (pid {pid}), run by ")), "{finding}");
     assert!(why(finding).ends_with("is stopped by a signal"), "{finding}");
-    assert_eq!(remedy(finding), format!("let it go on: kill -CONT {pid}"));
+    assert_eq!(remedy(finding), format!("continue it: kill -CONT {pid}"));
 
     server.signal(Signal::CONT);
     healthy(&examine(server.socket()));
@@ -156,7 +156,7 @@ async fn a_server_that_accepts_and_never_answers_is_not_waited_for_longer_than_a
     let path = home.path("app.sock");
     let _server = RawServer::start(&path, |peer, _| listen(peer));
     let start = Instant::now();
-    let report = doctor::examine(&path, SHORT).await;
+    let report = kakehi_doctor::examine(&path, SHORT).await;
     assert!(start.elapsed() >= SHORT);
     assert!(start.elapsed() < SHORT + Duration::from_secs(1), "{:?}", start.elapsed());
     let what = "the server does not answer within 200ms";
@@ -164,8 +164,11 @@ async fn a_server_that_accepts_and_never_answers_is_not_waited_for_longer_than_a
     assert!(!why(finding).contains("stopped"), "{finding}");
 
     let start = Instant::now();
-    let report = doctor::examine(&path, Duration::ZERO).await;
-    assert!(start.elapsed() < doctor::PATIENCE + Duration::from_secs(1), "zero is not for ever");
+    let report = kakehi_doctor::examine(&path, Duration::ZERO).await;
+    assert!(
+        start.elapsed() < kakehi_doctor::PATIENCE + Duration::from_secs(1),
+        "zero is not for ever"
+    );
     problem(&report, Check::Answer, Problem::NoAnswer, "within 1s");
 }
 
@@ -185,7 +188,7 @@ async fn who_is_not_on_the_servers_list_is_told_so() {
     let finding = problem(&report, Check::Admission, Problem::Permission, what);
     assert_eq!(why(finding), "uid 65534 may not use this server");
     assert!(remedy(finding).ends_with("(sudo -u root)"), "{finding}");
-    healthy(&doctor::examine(&path, LONG).await);
+    healthy(&kakehi_doctor::examine(&path, LONG).await);
 }
 
 #[tokio::test]
@@ -206,8 +209,8 @@ async fn a_server_at_its_limit_and_one_that_ends_are_busy() {
     while handle.stats().connections == 0 {
         tokio::task::yield_now().await;
     }
-    let report = doctor::examine(&path, LONG).await;
-    problem(&report, Check::Admission, Problem::Busy, "the server has too much to do");
+    let report = kakehi_doctor::examine(&path, LONG).await;
+    problem(&report, Check::Admission, Problem::Busy, "the server is busy");
 
     let other = home.path("other.sock");
     let _server = RawServer::start(&other, async |mut peer, _| {
@@ -216,7 +219,7 @@ async fn a_server_at_its_limit_and_one_that_ends_are_busy() {
         let response = kakehi_channel::Response::refused(request.id, why, "bye");
         peer.send(response).await.unwrap();
     });
-    let report = doctor::examine(&other, LONG).await;
+    let report = kakehi_doctor::examine(&other, LONG).await;
     problem(&report, Check::Admission, Problem::Busy, "the server is shutting down");
     drop(responses);
     handle.shutdown();
@@ -232,8 +235,8 @@ async fn a_server_that_refuses_for_another_reason_is_quoted() {
         let why = kakehi_channel::Refusal::TooSlow;
         peer.send(kakehi_channel::Response::refused(request.id, why, "late")).await.unwrap();
     });
-    let report = doctor::examine(&path, LONG).await;
+    let report = kakehi_doctor::examine(&path, LONG).await;
     let what = "the server refuses requests: too_slow";
     let finding = problem(&report, Check::Admission, Problem::Protocol, what);
-    assert_eq!((why(finding), remedy(finding)), ("late", "see the server's log"));
+    assert_eq!((why(finding), remedy(finding)), ("late", "read the server's log"));
 }

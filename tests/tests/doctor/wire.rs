@@ -1,4 +1,4 @@
-//! What listens there and is another kind of server.
+//! Servers of another kind at the socket.
 
 use std::{
     io::{Read, Write},
@@ -9,24 +9,31 @@ use std::{
 use super::*;
 
 #[test]
-fn what_speaks_another_wire_is_told_apart() {
+fn another_protocol_is_recognized() {
     for (bytes, check, what, because) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], Check::Answer, "does not use Kakehi's", "frame"),
+        (b"\x1b[2J\0", Check::Answer, "does not use Kakehi's", "malformed message"),
+        (b"{}\0", Check::Answer, "does not use Kakehi's", "no version"),
+        (b"[0]\0", Check::Answer, "does not use Kakehi's", "no version"),
         (
-            &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+            b"{\"version\":0,\"status\":\"\\u001b[2J\"}\0",
             Check::Answer,
-            "does not speak Kakehi's",
-            "frame",
+            "Kakehi's",
+            "no known status",
         ),
-        (b"\x1b[2J\0", Check::Answer, "does not speak Kakehi's", "malformed message"),
-        (b"{}\0", Check::Answer, "does not speak Kakehi's", "no version"),
-        (b"[0]\0", Check::Answer, "does not speak Kakehi's", "no version"),
-        (b"{\"version\":0,\"status\":\"\\u001b[2J\"}\0", Check::Answer, "Kakehi's", "no status"),
-        (b"{\"version\":7,\"status\":\"OK\"}\0", Check::Version, "version 7 of the wire", "older"),
-        (b"", Check::Answer, "closed the connection without an answer", "another wire"),
+        (b"{\"version\":7,\"status\":\"OK\"}\0", Check::Version, "protocol version 7", "outdated"),
+        (b"", Check::Answer, "closed the connection without an answer", "another protocol"),
     ] {
         let report = examine(said_by_another(bytes));
         let finding = problem(&report, check, Problem::Protocol, what);
         assert!(why(finding).contains(because), "{finding}");
+    }
+    for refused in ["malformed", "unsupported"] {
+        let said = format!(
+            "{{\"version\":0,\"status\":\"ERROR\",\"message\":\"no\",\"refused\":\"{refused}\"}}\0"
+        );
+        let report = examine(said_by_another(said.as_bytes()));
+        assert!(report.is_healthy(), "a server with other commands is healthy: {report}");
     }
     let said = br#"{"version":0,"status":"ERROR","message":"\u001b[2J\u202e","refused":"denied"}"#;
     let report = examine(said_by_another(&[said, &b"\0"[..]].concat()));
@@ -43,7 +50,7 @@ fn said_by_another(bytes: &[u8]) -> Said {
     thread::spawn(move || {
         let (mut client, _) = listener.accept().unwrap();
         client.write_all(&bytes).unwrap();
-        // All is read, so that what was written is not lost by a reset.
+        // Unread bytes would cause a reset, which loses the written bytes.
         client.shutdown(std::net::Shutdown::Write).unwrap();
         let _ = client.read_to_end(&mut vec![]);
     });

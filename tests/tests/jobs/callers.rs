@@ -1,15 +1,16 @@
-//! Who may do what, and what they see.
+//! The rights of callers, and the jobs that they see.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use kakehi_tests::programs::{Server, wait_for};
+use kakehi_tests::programs::{Server, binary, wait_for};
 use serde_json::json;
 
 use super::support::{
-    Client, Jobs, alive, ask_as, ask_as_member, run, tell_as, unique_seconds, wait_until_alive,
+    Client, Jobs, alive, ask_as, ask_as_member, can_be_another_user, run, tell_as, unique_seconds,
+    wait_until_alive,
 };
 
-/// The user `nobody` and the group `daemon`, by number.
+/// A user and a group without rights, by number.
 const NOBODY: u32 = 65_534;
 const DAEMON: u32 = 1;
 
@@ -31,16 +32,18 @@ fn started(jobs: &Jobs, id: &str, job: &str) -> Client {
 }
 
 #[test]
-fn list_says_all_that_a_caller_needs_to_know() {
-    let jobs = Jobs::start(TWO_JOBS);
+fn list_returns_the_declarations_of_the_jobs() {
+    // The declaration of `theirs` is shown to root and to the server's user.
+    let jobs = Jobs::start(&TWO_JOBS.replace("allow = { users = ['nobody'] }\n", ""));
     let last = jobs.ask("list").pop().unwrap();
     assert_eq!(last["message"], "2 jobs: ours, theirs");
     assert_eq!(
         last["content"],
         json!([
-            { "job": "ours", "about": "for us", "args": [], "at_once": 1,
+            { "job": "ours", "about": "for us", "args": [], "arguments": [], "at_once": 1,
               "when_client_leaves": "kill" },
-            { "job": "theirs", "about": "for them", "args": ["^[a-z]+$"], "timeout_ms": 60_000,
+            { "job": "theirs", "about": "for them", "args": ["^[a-z]+$"],
+              "arguments": [{ "pattern": "^[a-z]+$", "required": false, "secret": false }], "timeout_ms": 60_000,
               "at_once": 1, "when_client_leaves": "kill" },
         ]),
     );
@@ -57,12 +60,12 @@ fn a_user_runs_and_sees_only_what_the_file_allows() {
     let denied = ask_as(NOBODY, &jobs, "ID-3", run("ours", &[])).unwrap();
     assert_eq!(denied["message"], "uid 65534 may not run `ours`");
     assert_eq!((&denied["status"], &denied["refused"]), (&json!("ERROR"), &json!("denied")));
-    // Root may run what it is not named for.
+    // Root may run a job that does not name root.
     assert_eq!(jobs.run("theirs", &[])["status"], "OK");
 }
 
 #[test]
-fn a_user_whom_no_job_names_is_refused_whatever_they_ask() {
+fn a_user_whom_no_job_allows_is_refused_every_command() {
     let jobs = open(TWO_JOBS);
     for command in [json!("status"), json!("list"), run("theirs", &[]), json!("countdown")] {
         let Some(last) = ask_as(DAEMON, &jobs, "ID-1", command.clone()) else { return };
@@ -108,6 +111,26 @@ fn the_socket_has_the_mode_and_the_group_that_were_asked_for() {
 }
 
 #[test]
+fn the_server_makes_the_folder_of_its_socket_for_the_group() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("new/socket");
+    let mut server = std::process::Command::new(binary("kakehid"))
+        .args(["--mode", "660", "--group", "daemon", "--socket"])
+        .arg(&socket)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(wait_for(|| socket.exists().then_some(())).is_some());
+    let made = std::fs::metadata(socket.parent().unwrap()).unwrap();
+    assert_eq!((made.permissions().mode() & 0o777, made.gid()), (0o710, DAEMON));
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
 fn status_tells_how_the_server_is_and_what_runs() {
     let jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1000']");
     let _client = started(&jobs, "ID-a", "a");
@@ -135,7 +158,10 @@ fn status_tells_how_the_server_is_and_what_runs() {
 }
 
 #[test]
-fn others_requests_are_not_seen_unless_they_are_in_ones_way() {
+fn requests_of_other_users_are_hidden_unless_their_job_is_allowed() {
+    if !can_be_another_user() {
+        return;
+    }
     let jobs = open(
         "[job.secret]\nrun = ['sh', '-c', 'echo started; sleep 1000']\n\
          [job.shared]\nrun = ['sh', '-c', 'echo started; sleep 1000']\nallow.users = ['nobody']",
@@ -149,7 +175,7 @@ fn others_requests_are_not_seen_unless_they_are_in_ones_way() {
 }
 
 #[test]
-fn a_cancelled_job_is_over_when_the_one_who_cancelled_has_the_answer() {
+fn the_response_to_cancel_comes_after_the_end_of_the_job() {
     let seconds = unique_seconds();
     let jobs =
         Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', 'echo started; sleep {seconds}']"));
@@ -182,6 +208,41 @@ fn a_cancelled_job_is_over_when_the_one_who_cancelled_has_the_answer() {
 }
 
 #[test]
+fn a_run_is_cancelled_by_its_own_id_or_a_unique_prefix_though_labels_collide() {
+    let jobs = Jobs::start("[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1000']\nat_once = 3");
+    let _clients = [0; 3].map(|_| started(&jobs, "1-1", "a"));
+    let ids = || -> Vec<_> {
+        jobs.running().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect()
+    };
+    let cancel = |id: &str| jobs.ask(json!({ "cancel": { "id": id } })).pop().unwrap();
+    let all = ids();
+    assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");
+    let last = cancel("1-1");
+    let message = format!("\"1-1\" is ambiguous: it stands for {}", all.join(", "));
+    assert_eq!((&last["status"], &last["message"]), (&json!("ERROR"), &json!(message)));
+    assert_eq!(cancel(&all[1][..1])["status"], "ERROR");
+    assert_eq!(cancel(&all[1])["content"]["cancelled"][0]["run"], all[1].as_str());
+    assert_eq!(ids(), [&*all[0], &*all[2]]);
+    assert_eq!(cancel(&all[0])["status"], "OK");
+    assert_eq!(cancel(&all[2][..6])["status"], "OK");
+    assert!(ids().is_empty());
+}
+
+#[test]
+fn arguments_are_in_status_and_in_the_log_unless_they_are_secret() {
+    let jobs = Jobs::start(
+        "[job.a]\nrun = ['sh', '-c', 'echo started; sleep 1000']\n\
+         args = ['[a-z]+', { pattern = '[a-z]+', secret = true }]",
+    );
+    let mut client = jobs.client();
+    client.send("ID-1", run("a", &["open", "hidden"]));
+    client.progress();
+    assert_eq!(jobs.running()[0]["args"], json!(["open", "***"]));
+    let log = jobs.server.log();
+    assert!(log.contains(r#"args=["open", "***"]"#) && !log.contains("hidden"), "{log}");
+}
+
+#[test]
 fn a_demo_can_be_cancelled_too() {
     let jobs = Jobs::start("");
     let mut demo = jobs.client();
@@ -193,13 +254,16 @@ fn a_demo_can_be_cancelled_too() {
 
 #[test]
 fn another_user_cannot_cancel_a_job_and_root_can() {
+    if !can_be_another_user() {
+        return;
+    }
     let seconds = unique_seconds();
     let script = format!("echo started; sleep {seconds}");
     let jobs = open(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\nallow.users = ['nobody']"));
     let mut ours = started(&jobs, "ID-ours", "a");
     let cancel = |id: &str| json!({ "cancel": { "id": id } });
     let Some(last) = ask_as(NOBODY, &jobs, "ID-1", cancel("ID-ours")) else { return };
-    assert_eq!(last["message"], "only who started \"ID-ours\", or root, may cancel it");
+    assert_eq!(last["message"], "only root and the user who started \"ID-ours\" may cancel it");
     assert_eq!(last["refused"], "denied");
     wait_until_alive(&format!("sleep {seconds}"), 2);
 
@@ -217,7 +281,7 @@ fn another_user_cannot_cancel_a_job_and_root_can() {
 fn only_root_and_the_servers_user_may_stop_it() {
     let mut jobs = open(TWO_JOBS);
     let Some(last) = ask_as(NOBODY, &jobs, "ID-1", "stop") else { return };
-    assert_eq!(last["message"], "uid 65534 may not stop this server");
+    assert_eq!(last["message"], "uid 65534 may not stop this daemon");
     assert_eq!(last["refused"], "denied");
     let last = jobs.ask("stop").pop().unwrap();
     assert_eq!((&last["status"], &last["message"]), (&json!("OK"), &json!("stopping")));
@@ -226,7 +290,7 @@ fn only_root_and_the_servers_user_may_stop_it() {
 }
 
 #[test]
-fn what_is_no_command_is_told_with_those_that_are() {
+fn an_unknown_command_is_refused_with_the_known_ones() {
     let jobs = Jobs::start(TWO_JOBS);
     let last = jobs.ask("lst").pop().unwrap();
     let message = last["message"].as_str().unwrap();
@@ -237,7 +301,7 @@ fn what_is_no_command_is_told_with_those_that_are() {
 }
 
 #[test]
-fn whatever_a_client_writes_neither_the_log_nor_status_is_filled() {
+fn long_ids_and_names_fill_neither_the_log_nor_status() {
     let jobs = Jobs::start("[job.a]\nrun = ['true']\n");
     let mut client = jobs.client();
     let megabyte = "x".repeat(1_000_000);
@@ -249,7 +313,7 @@ fn whatever_a_client_writes_neither_the_log_nor_status_is_filled() {
         (Some("other"), Some(&*megabyte))
     );
     client.send(&"x".repeat(256), run(&megabyte, &[]));
-    assert_eq!(client.last()["message"].as_str().map(str::len), Some(megabyte.len() + 18));
+    assert_eq!(client.last()["message"].as_str().map(str::len), Some(256 + 18));
     client.send("a\n2026-01-01 INFO forged", "list");
     client.last();
     let log = jobs.server.log();

@@ -1,4 +1,4 @@
-//! How a job ends by itself, and what it may leave behind.
+//! Runs that end by themselves, and the processes that they leave behind.
 
 use std::{
     os::unix::net::UnixStream,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kakehi_tests::programs::{binary, wait_for};
+use kakehi_tests::programs::{binary, system_path, wait_for};
 use serde_json::{Value, json};
 
 use super::support::{Client, Jobs, alive, run, takes_less_than, unique_seconds, wait_until_alive};
@@ -47,6 +47,21 @@ fn a_job_that_closes_its_output_early_is_waited_for() {
         (&last["content"]["exit_code"], &last["content"]["stdout_lines"]),
         (&json!(4), &json!(1))
     );
+}
+
+#[test]
+fn a_job_that_closes_its_output_early_gets_all_of_its_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input");
+    let jobs = Jobs::start(&format!(
+        "[job.a]\nstdin = true\n\
+         run = ['sh', '-c', 'exec >/dev/null 2>&1; sleep 0.5; cat >{}']\n",
+        file.display()
+    ));
+    let text = "x".repeat(500 * 1024);
+    let last = jobs.ask(json!({ "run": { "job": "a", "args": [], "stdin": text } })).pop().unwrap();
+    assert_eq!(last["status"], "OK", "{last}");
+    assert_eq!(std::fs::metadata(file).unwrap().len(), 500 * 1024);
 }
 
 #[test]
@@ -97,7 +112,7 @@ fn a_daemon_that_keeps_the_output_open_does_not_keep_the_answer() {
     let last = jobs.run("a", &[]);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!((&last["status"], &last["content"]["stdout_lines"]), (&json!("OK"), &json!(1)));
-    // It has left the group, and with it the job.
+    // It left the process group and is not ended with the run.
     let daemons = alive(&format!("sleep {seconds}"));
     assert_eq!(daemons.len(), 1);
     super::support::kill(&daemons[0], rustix::process::Signal::KILL);
@@ -111,7 +126,7 @@ fn a_daemon_that_writes_for_ever_does_not_keep_the_answer() {
     let last = jobs.ask(run("a", &[])).pop().unwrap();
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
     assert_eq!(last["status"], "OK");
-    // Nobody reads it any more.
+    // A closed pipe ends it.
     wait_until_alive(&format!("yes {mark}"), 0);
 }
 
@@ -132,7 +147,11 @@ fn a_job_has_its_own_environment_folder_and_group_and_no_descriptor_of_the_serve
     };
     let mut variables = lines("env");
     variables.sort();
-    let path = format!("PATH={}", std::env::var("PATH").unwrap());
+    let run = variables.remove(1);
+    assert!(run.starts_with("KAKEHI_RUN=0"), "{run}");
+    let state = variables.remove(1);
+    assert!(state.starts_with("KAKEHI_STATE="), "{state}");
+    let path = format!("PATH={}", system_path().to_str().unwrap());
     assert_eq!(variables, ["HOME=/nowhere", "LANG=C", &path]);
 
     // The last one is the folder that `ls` looks into.
@@ -154,9 +173,9 @@ fn a_descriptor_that_the_server_was_started_with_is_not_for_its_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let (file, socket) = (folder.path().join("jobs.toml"), folder.path().join("socket"));
     std::fs::write(&file, "[job.a]\nrun = ['ls', '/proc/self/fd']").unwrap();
-    let mut server = Command::new("sh")
+    let mut server = Command::new("/bin/sh")
         .args(["-c", r#"exec 9</dev/null; exec "$0" --jobs "$1" --socket "$2""#])
-        .args([&binary("server"), &file, &socket])
+        .args([&binary("kakehid"), &file, &socket])
         .stderr(Stdio::null())
         .spawn()
         .unwrap();

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::support::{Gate, Jobs, alive, run, takes_less_than, unique_seconds, wait_until_alive};
 
-/// Four processes: a shell, its child, one in the background, and one that has left the group.
-fn family(seconds: &str, before: &str, keys: &str) -> Jobs {
+/// A job of four processes. One runs in the background, one outside of the process group.
+fn four_processes(seconds: &str, before: &str, keys: &str) -> Jobs {
     let script = format!(
         "{before} sleep {seconds} & setsid sleep {seconds} & echo started; sleep {seconds}; echo over",
     );
@@ -32,7 +32,7 @@ fn a_killed_client_takes_its_jobs_whole_group_with_it_within_a_second() {
         return;
     }
     let seconds = unique_seconds();
-    let jobs = family(&seconds, "", "");
+    let jobs = four_processes(&seconds, "", "");
     let request = json!({ "id": "ID-1", "version": 0, "command": run("a", &[]) });
     takes_less_than(Duration::from_secs(1), || {
         let mut client = Command::new("nc")
@@ -77,7 +77,7 @@ fn a_job_that_is_to_finish_does_so_without_its_client() {
 #[test]
 fn a_job_that_ignores_sigterm_is_killed_five_seconds_later() {
     let seconds = unique_seconds();
-    let jobs = family(&seconds, "trap \"\" TERM;", "");
+    let jobs = four_processes(&seconds, "trap \"\" TERM;", "");
     let mut client = jobs.client();
     client.send("ID-1", run("a", &[]));
     client.progress();
@@ -148,7 +148,7 @@ fn a_job_may_clean_up_when_it_is_told_to_end() {
 #[test]
 fn a_job_ends_at_its_timeout() {
     let seconds = unique_seconds();
-    let jobs = family(&seconds, "", "timeout = '500ms'");
+    let jobs = four_processes(&seconds, "", "timeout = '500ms'");
     let start = Instant::now();
     let last = jobs.run("a", &[]);
     let took = start.elapsed();
@@ -160,7 +160,7 @@ fn a_job_ends_at_its_timeout() {
 #[test]
 fn a_request_whose_deadline_passes_takes_its_job_along() {
     let seconds = unique_seconds();
-    let jobs = family(&seconds, "", "");
+    let jobs = four_processes(&seconds, "", "");
     let mut client = jobs.client();
     let request =
         json!({ "id": "ID-1", "version": 0, "command": run("a", &[]), "deadline_ms": 500 });

@@ -1,4 +1,4 @@
-//! Named jobs, through the real `server` binary.
+//! Named jobs, through the real `kakehid` binary.
 
 #![allow(
     clippy::expect_used,
@@ -8,14 +8,19 @@
 )]
 
 mod callers;
+mod cgroups;
 mod checking;
+mod control;
+mod descendants;
 mod ends;
 mod kills;
 mod logging;
+mod memory;
 mod output;
 mod reloading;
+mod runs;
 mod signals;
-mod strays;
+mod store;
 mod support;
 mod systemd;
 mod waiting;

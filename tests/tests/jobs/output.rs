@@ -1,4 +1,4 @@
-//! What a job writes arrives: all of it, in order, as it appears, and no faster than it is read.
+//! The output of a job arrives complete, in order and at once. A reader that stops holds it back.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::support::{Jobs, memory, run, unique_seconds, wait_until_alive};
 
-/// The bytes that a stream of responses tells, by the rule of PROTOCOL.md.
+/// Restores the bytes of a stream from the responses, by the rule of docs/protocol.md.
 fn restored(responses: &[Value], stream: &str) -> Vec<u8> {
     let mut bytes = vec![];
     for response in responses.iter().filter(|response| response["content"]["stream"] == stream) {
@@ -80,6 +80,34 @@ fn a_line_comes_when_it_appears_and_not_at_the_end() {
 }
 
 #[test]
+fn a_line_that_has_not_ended_is_sent_after_a_short_pause() {
+    let jobs = Jobs::start(
+        r#"
+[job.percent]
+run = ["sh", "-c", "printf '\\r  1%%'; sleep 3; printf '\\r  2%%'"]
+[job.question]
+run = ["sh", "-c", "printf 'sure? '; sleep 3; echo; echo next"]
+"#,
+    );
+    for (job, first, whole) in
+        [("percent", "\r  1%", "\r  1%\r  2%"), ("question", "sure? ", "sure? \nnext\n")]
+    {
+        let mut client = jobs.client();
+        let start = Instant::now();
+        client.send("ID-1", run(job, &[]));
+        let response = client.next().unwrap();
+        assert_eq!(response["message"], first);
+        assert_eq!(
+            (&response["content"]["cut"], &response["content"]["part"]),
+            (&json!(true), &json!(1))
+        );
+        assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+        let responses = [vec![response], client.rest()].concat();
+        assert_eq!(restored(&responses, "stdout"), whole.as_bytes());
+    }
+}
+
+#[test]
 fn any_bytes_arrive_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = b"plain\n\xff\xfe\nhalf \xe2\x82\n\nnul \0 esc \x1b\n".to_vec();
@@ -119,7 +147,7 @@ fn a_line_of_a_mebibyte_comes_in_pieces_that_say_so() {
 #[test]
 fn neither_stream_starves_the_other() {
     let jobs = Jobs::start(
-        "[job.a]\nrun = ['sh', '-c', 'yes out & yes err >&2 & sleep 1000']\ntimeout = '500ms'",
+        "[job.a]\nrun = ['sh', '-c', 'yes out & yes err >&2 & sleep 1000']\ntimeout = '2s'",
     );
     let responses = jobs.ask(run("a", &[]));
     let content = &responses.last().unwrap()["content"];
@@ -160,6 +188,34 @@ fn nc(jobs: &Jobs, job: &str) -> (Child, BufReader<std::process::ChildStdout>) {
     (nc, stdout)
 }
 
+fn payload(responses: &mut impl BufRead) -> Vec<u8> {
+    let mut frame = vec![];
+    responses.read_until(0, &mut frame).unwrap();
+    assert_eq!(frame.pop(), Some(0), "the connection goes on");
+    frame
+}
+
+/// Reads one line. It may come in pieces, if the job was not scheduled for 50 ms within it.
+#[track_caller]
+fn assert_line(responses: &mut impl BufRead, line: u32) {
+    let mut text = String::new();
+    loop {
+        let frame = payload(responses);
+        let whole = format!(
+            r#"{{"id":"ID-1","version":0,"status":"PROCESSING","message":"{line:079}","content":{{"stream":"stdout","line":{line}}}}}"#,
+        );
+        if frame == whole.as_bytes() {
+            return;
+        }
+        let piece: Value = serde_json::from_slice(&frame).unwrap();
+        assert_eq!(piece["content"]["line"], line, "{piece}");
+        text += piece["message"].as_str().unwrap();
+        if piece["content"].get("cut").is_none() {
+            return assert_eq!(text, format!("{line:079}"));
+        }
+    }
+}
+
 #[test]
 fn a_million_lines_arrive_in_order_in_constant_memory_though_the_client_stops_midway() {
     const LINES: u32 = 1_000_000;
@@ -170,14 +226,8 @@ fn a_million_lines_arrive_in_order_in_constant_memory_though_the_client_stops_mi
     let pid = jobs.server.pid();
     let before = memory(pid, "VmRSS:");
     let (mut nc, mut responses) = nc(&jobs, "million");
-    let mut frame = vec![];
     for line in 1..=LINES {
-        frame.clear();
-        responses.read_until(0, &mut frame).unwrap();
-        let expected = format!(
-            r#"{{"id":"ID-1","version":0,"status":"PROCESSING","message":"{line:079}","content":{{"stream":"stdout","line":{line}}}}}"#,
-        );
-        assert!(frame.strip_suffix(&[0]) == Some(expected.as_bytes()), "line {line}");
+        assert_line(&mut responses, line);
         if line == LINES / 2 {
             let client = Pid::from_child(&nc);
             kill_process(client, Signal::STOP).unwrap();
@@ -187,9 +237,7 @@ fn a_million_lines_arrive_in_order_in_constant_memory_though_the_client_stops_mi
             kill_process(client, Signal::CONT).unwrap();
         }
     }
-    frame.clear();
-    responses.read_until(0, &mut frame).unwrap();
-    let last: Value = serde_json::from_slice(frame.strip_suffix(&[0]).unwrap()).unwrap();
+    let last: Value = serde_json::from_slice(&payload(&mut responses)).unwrap();
     assert_eq!((&last["status"], &last["content"]["stdout_lines"]), (&json!("OK"), &json!(LINES)));
     nc.wait().unwrap();
     let grown = memory(pid, "VmHWM:") - before;

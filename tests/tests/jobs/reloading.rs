@@ -27,7 +27,7 @@ fn started(jobs: &Jobs) -> Client {
 }
 
 #[test]
-fn sighup_reads_the_file_again_and_spares_what_runs() {
+fn sighup_reloads_the_jobs_and_does_not_touch_runs() {
     let gate = Gate::closed();
     let script = format!("echo started; {}; echo old", gate.wait());
     let jobs = Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"));
@@ -41,9 +41,9 @@ fn sighup_reads_the_file_again_and_spares_what_runs() {
 }
 
 #[test]
-fn a_wrong_file_changes_nothing_and_all_that_is_wrong_is_logged() {
+fn a_wrong_file_changes_nothing_and_all_its_problems_are_logged() {
     let jobs = Jobs::start("[job.a]\nrun = ['true']");
-    reload(&jobs, "[job.b]\nrun = []\n[job.c]\nat_once = 0\n", "the jobs stay as they were");
+    reload(&jobs, "[job.b]\nrun = []\n[job.c]\nat_once = 0\n", "the previous jobs stay in use");
     let log = jobs.server.log();
     for words in ["jobs.toml:2: job.b.run", "jobs.toml:3: job.c.run", "jobs.toml:4: job.c.at_once"]
     {
@@ -70,7 +70,7 @@ fn a_job_that_may_run_more_often_now_does_and_runs_from_before_count() {
 fn a_server_without_jobs_lives_through_a_sighup() {
     let server = kakehi_tests::programs::Server::start(&[]);
     server.signal(Signal::HUP);
-    let seen = wait_for(|| server.log().contains("read the jobs file again").then_some(()));
+    let seen = wait_for(|| server.log().contains("reloaded the jobs").then_some(()));
     assert!(seen.is_some(), "{}", server.log());
     let mut client = Client::connect(&server.socket());
     client.send("ID-1", "list");

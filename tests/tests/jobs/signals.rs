@@ -54,11 +54,33 @@ fn a_job_that_does_not_end_is_ended_after_the_drain() {
     wait_until_alive(&seconds, 3);
     let start = Instant::now();
     jobs.server.signal(Signal::INT);
-    assert_eq!(client.last()["message"], "cancelled: the server is shutting down");
+    let last = client.last();
+    assert_eq!(last["message"], "`a` was ended: the server is shutting down");
+    assert_eq!(last["content"]["ended_by"], "shutdown");
     assert_eq!(jobs.server.wait().code(), Some(0));
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(500) && took < Duration::from_millis(1900), "{took:?}");
+    assert!(took >= Duration::from_millis(5500) && took < Duration::from_millis(7500), "{took:?}");
     wait_until_alive(&seconds, 0);
+}
+
+#[test]
+fn a_job_may_clean_up_after_the_drain_and_its_last_output_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clean");
+    let script = format!(
+        r#"trap "sleep 2; echo clean; touch {}; exit 0" TERM; echo started; while :; do sleep 0.1; done"#,
+        file.display(),
+    );
+    let mut jobs =
+        Jobs::with_flags(&format!("[job.a]\nrun = ['sh', '-c', '{script}']"), &["--drain", "1s"]);
+    let mut client = started(&jobs);
+    jobs.server.signal(Signal::TERM);
+    let responses = client.rest();
+    assert!(responses.iter().any(|response| response["message"] == "clean"), "{responses:?}");
+    assert_eq!(responses.last().unwrap()["content"]["ended_by"], "shutdown");
+    assert_eq!(jobs.server.wait().code(), Some(0));
+    assert!(file.exists());
+    assert!(jobs.server.log().contains(r#"by="shutdown""#), "{}", jobs.server.log());
 }
 
 #[test]
@@ -84,7 +106,7 @@ fn a_second_signal_ends_at_once_with_all_that_runs() {
 #[test]
 fn without_a_path_it_listens_in_its_users_runtime_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Command::new(binary("server"))
+    let mut server = Command::new(binary("kakehid"))
         .env("XDG_RUNTIME_DIR", folder.path())
         .env_remove("KAKEHI_SOCKET")
         .stderr(Stdio::null())

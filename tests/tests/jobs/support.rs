@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kakehi_tests::programs::{PATIENCE, Server, has_tool, wait_for};
+use kakehi_tests::programs::{PATIENCE, Server, has_tool, skip, wait_for};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,11 +27,16 @@ impl Jobs {
     }
 
     pub(crate) fn with_flags(jobs: &str, flags: &[&str]) -> Self {
+        Self::start_after(":", jobs, flags)
+    }
+
+    /// Starts the server after a shell command that applies to it.
+    pub(crate) fn start_after(setting: &str, jobs: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jobs.toml");
         fs::write(&file, jobs).unwrap();
         let arguments = [&["--jobs", file.to_str().unwrap()], flags].concat();
-        Self { server: Server::start(&arguments), folder }
+        Self { server: Server::start_after(setting, &arguments), folder }
     }
 
     /// Replaces the jobs file; the server does not know yet.
@@ -154,10 +159,32 @@ pub(crate) fn ask_as_member(
     tell_as(uid, gid, &jobs.server, &format!("{request}\0"))
 }
 
+/// Whether a test can send a request as another user. If not, prints that the test is skipped.
+pub(crate) fn can_be_another_user() -> bool {
+    if rustix::process::geteuid().is_root() {
+        return has_tool("setpriv") && has_tool("nc");
+    }
+    skip("only root can be another user");
+    false
+}
+
+/// Whether strace can let system calls fail or take long. If not, prints that the test is skipped.
+pub(crate) fn can_inject() -> bool {
+    if !has_tool("strace") {
+        return false;
+    }
+    let trace = ["-qq", "-o", "/dev/null", "-e", "inject=fsync:delay_enter=1", "true"];
+    let works = Command::new("strace").args(trace).stderr(Stdio::null()).status();
+    let works = works.is_ok_and(|status| status.success());
+    if !works {
+        skip("this system lets no process trace another one");
+    }
+    works
+}
+
 /// The last response to a user who sends `text`.
 pub(crate) fn tell_as(uid: u32, gid: u32, server: &Server, text: &str) -> Option<Value> {
-    if !rustix::process::geteuid().is_root() || !has_tool("setpriv") || !has_tool("nc") {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a test needs to be root, setpriv and nc");
+    if !can_be_another_user() {
         return None;
     }
     let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
@@ -174,7 +201,7 @@ pub(crate) fn tell_as(uid: u32, gid: u32, server: &Server, text: &str) -> Option
     Some(serde_json::from_slice(frames.next().expect("a response")).unwrap())
 }
 
-/// What a job can wait for until the test lets it go on.
+/// A file that a job waits for. The test creates it.
 pub(crate) struct Gate(TempDir);
 
 impl Gate {

@@ -1,8 +1,9 @@
-//! Only so many runs of a job at once; the others wait, and are told so.
+//! The queue of a job.
 
 use std::{thread::sleep, time::Duration};
 
 use kakehi_tests::programs::wait_for;
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::support::{Client, Gate, Jobs, run, unique_seconds, wait_until_alive};
@@ -27,13 +28,15 @@ fn a_second_caller_waits_for_the_first_and_is_told_so() {
     second.send("second", run("a", &[]));
     let told = second.next().unwrap();
     assert_eq!(told["message"], "waiting: 1 of 1 runs of `a` are going on");
-    assert_eq!(told["content"], json!({ "waiting": true, "running": 1, "at_once": 1 }));
+    let mut content = told["content"].clone();
+    let id = content.as_object_mut().unwrap().remove("run").unwrap();
+    assert_eq!(content, json!({ "waiting": true, "running": 1, "at_once": 1 }));
 
     let running = jobs.running();
     let waiting: Vec<_> =
         running.iter().map(|entry| json!([entry["id"], entry["waiting"]])).collect();
     assert_eq!(waiting, [json!(["first", false]), json!(["second", true])]);
-    assert_eq!(running[1].get("pid"), None);
+    assert_eq!((running[1].get("pid"), &running[1]["run"]), (None, &id));
 
     gate.open();
     assert_eq!(first.last()["status"], "OK");
@@ -56,7 +59,75 @@ fn as_many_run_at_once_as_the_file_says() {
 }
 
 #[test]
-fn who_stops_waiting_is_not_run() {
+fn a_queued_run_is_refused_once_its_job_is_removed_or_its_caller_may_not_run_it() {
+    let gate = Gate::closed();
+    let jobs = Jobs::start(&job(&gate));
+    let mut first = started(&jobs, "first");
+    let mut second = jobs.client();
+    second.send("second", run("a", &[]));
+    second.progress();
+    jobs.rewrite("[job.b]\nrun = ['true']\n");
+    jobs.server.signal(Signal::HUP);
+    jobs.wait_for_log("reloaded the jobs");
+    gate.open();
+    assert_eq!(first.last()["status"], "OK");
+    let last = second.last();
+    assert_eq!(
+        (&last["message"], &last["refused"]),
+        (&json!("there is no job `a`"), &json!("other"))
+    );
+}
+
+#[test]
+fn a_queued_run_runs_as_its_job_is_declared_when_its_turn_comes() {
+    let gate = Gate::closed();
+    let jobs = Jobs::start(&job(&gate));
+    let mut first = started(&jobs, "first");
+    let mut second = jobs.client();
+    second.send("second", run("a", &[]));
+    second.progress();
+    jobs.rewrite("[job.a]\nrun = ['echo', 'new']\n");
+    jobs.server.signal(Signal::HUP);
+    jobs.wait_for_log("reloaded the jobs");
+    gate.open();
+    assert_eq!(first.last()["status"], "OK");
+    assert_eq!(second.progress(), "new");
+}
+
+#[test]
+fn a_job_does_not_start_if_its_client_gave_up_while_the_server_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("started");
+    let jobs = Jobs::start(&format!(
+        "[job.a]\nrun = ['touch', '{}']\nwhen_client_leaves = 'finish'",
+        mark.display(),
+    ));
+    jobs.server.signal(Signal::STOP);
+    let mut client = jobs.client();
+    client.send("ID-1", run("a", &[]));
+    drop(client);
+    jobs.server.signal(Signal::CONT);
+    jobs.wait_for_log("answered");
+    sleep(Duration::from_millis(200));
+    assert!(!mark.exists(), "{}", jobs.server.log());
+}
+
+#[test]
+fn a_queued_run_is_refused_when_the_server_shuts_down() {
+    let gate = Gate::closed();
+    let jobs = Jobs::start(&job(&gate));
+    let mut first = started(&jobs, "first");
+    let mut second = jobs.client();
+    second.send("second", run("a", &[]));
+    second.progress();
+    jobs.server.signal(Signal::TERM);
+    assert_eq!(second.last()["refused"], "shutting_down");
+    gate.open();
+    assert_eq!(first.last()["status"], "OK");
+}
+
+#[test]
+fn a_queued_run_is_not_started_if_its_client_disconnects() {
     let gate = Gate::closed();
     let jobs = Jobs::start(&(job(&gate) + "when_client_leaves = 'finish'"));
     let mut first = started(&jobs, "first");
@@ -68,7 +139,7 @@ fn who_stops_waiting_is_not_run() {
     gate.open();
     assert_eq!(first.last()["status"], "OK");
     sleep(Duration::from_millis(200));
-    assert_eq!(jobs.server.log().matches("started job").count(), 1, "{}", jobs.server.log());
+    assert_eq!(jobs.server.log().matches("started run").count(), 1, "{}", jobs.server.log());
 }
 
 #[test]
@@ -83,7 +154,7 @@ fn another_job_does_not_wait() {
 }
 
 #[test]
-fn a_run_that_has_ended_gives_its_place_to_the_next_though_its_client_reads_nothing() {
+fn a_run_that_has_ended_frees_its_slot_though_its_client_reads_nothing() {
     let script = r#"head -c 600000 /dev/zero | tr "\0" x >&2; sleep 1"#;
     let jobs =
         Jobs::start(&format!("[job.a]\nrun = ['sh', '-c', '{script}']\ntimeout = '500ms'\n"));
@@ -93,6 +164,6 @@ fn a_run_that_has_ended_gives_its_place_to_the_next_though_its_client_reads_noth
     let next = jobs.ask(run("a", &[]));
     assert_eq!(next[0]["content"]["waiting"], true);
     assert_eq!(next.last().unwrap()["content"]["ended_by"], "timeout");
-    assert_eq!(jobs.running().len(), 1, "the first has not got its answer");
+    assert_eq!(jobs.running().len(), 0, "the processes of both have ended");
     assert_eq!(deaf.last()["content"]["ended_by"], "timeout");
 }

@@ -1,8 +1,8 @@
-//! What is a message, and how it is written.
+//! Valid messages, and how they are encoded.
 
 use std::time::Duration;
 
-use kakehi_channel::{Refusal, Reply, Request, Response, Status};
+use kakehi_channel::{Refusal, Request, Response, ResponseMessage, Status};
 use kakehi_tests::wire::for_all;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,7 @@ fn a_refusal_says_why_and_one_of_a_later_version_is_read_too() {
         (Refusal::Malformed, "malformed"),
         (Refusal::TooLarge, "too_large"),
         (Refusal::TooSlow, "too_slow"),
+        (Refusal::Unsupported, "unsupported"),
         (Refusal::Other, "other"),
     ] {
         let text = format!(
@@ -177,10 +178,10 @@ fn a_response_tells_a_client_all_that_it_needs() {
     assert_eq!(format!("{:>6}|{:<6}|", Status::Ok, Status::Error), "    OK|ERROR |");
 }
 
-/// A reply of which no more is known than what must be.
+/// A response with the required methods only.
 struct Bare;
 
-impl Reply for Bare {
+impl ResponseMessage for Bare {
     fn status(&self) -> Option<Status> {
         Some(Status::Processing)
     }

@@ -1,4 +1,4 @@
-//! The messages of Kakehi's own wire, byte for byte, and what is not one of them.
+//! The messages of Kakehi's protocol, byte for byte, and malformed messages.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
@@ -7,11 +7,14 @@ mod refused;
 
 use std::fmt::Debug;
 
-use kakehi_channel::{Buffer, Decode, Encode, Error, Json, Request, Response, encode_frame};
+use kakehi_channel::{
+    ChannelError, Decode, Encode, Json, Request, Response,
+    low_level::{Buffer, encode_frame},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The message whose payload is `bytes`.
-fn read<M: DeserializeOwned>(bytes: impl AsRef<[u8]>) -> Result<M, Error> {
+fn read<M: DeserializeOwned>(bytes: impl AsRef<[u8]>) -> Result<M, ChannelError> {
     Json::default().decode(bytes.as_ref())
 }
 
@@ -33,7 +36,7 @@ fn is<M: DeserializeOwned + Serialize + PartialEq + Debug>(text: &str, message: 
     assert_eq!(written(message), text);
 }
 
-/// `bytes` is no message of type `M`, for a reason that has all of `words`.
+/// Checks that `bytes` is not a message of type `M`, and that the error has all of `words`.
 fn is_no<M: DeserializeOwned + Debug>(bytes: impl AsRef<[u8]>, words: &[&str]) {
     let shown = String::from_utf8_lossy(bytes.as_ref()).into_owned();
     let Err(error) = read::<M>(bytes) else { panic!("{shown} was read") };

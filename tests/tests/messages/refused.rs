@@ -1,4 +1,4 @@
-//! What is not a message, and what is said of it.
+//! Malformed messages and their errors.
 
 use kakehi_channel::{Request, Response};
 

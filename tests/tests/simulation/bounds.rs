@@ -1,19 +1,19 @@
-//! What the server may hold, over all links.
+//! The bounds on what the server holds, for one link and for all together.
 
 use tokio::time::Instant;
 
 use crate::{link::Link, world::State};
 
-/// After the server has read on link `reader`.
+/// Checks the bounds after a read of the server on link `reader`.
 pub(crate) fn check(state: &mut State, reader: usize) -> Result<(), String> {
     let limits = &state.court.limits;
     let link = &state.links[reader];
     if crate::listener::is_denied(link.uid) {
-        return Err(format!("the server reads what uid {} sends", link.uid));
+        return Err(format!("the server reads a request of uid {}, which is denied", link.uid));
     }
     let held = link.referee.held(&state.court.runs);
-    // One is being answered, one waits, and one fills the buffer. (In a drain those that are
-    // refused cannot be told from those that wait.)
+    // One request runs, one waits, and one fills the buffer. In a drain, the referee cannot
+    // distinguish refused requests from waiting ones.
     if state.court.stopping.is_none() && held > 3 * limits.request_bytes {
         return Err(format!("{held} bytes of requests are held for one client"));
     }
@@ -28,12 +28,13 @@ pub(crate) fn check(state: &mut State, reader: usize) -> Result<(), String> {
     if state.court.stopping.is_some() { Ok(()) } else { unfinished(state, reader) }
 }
 
-/// Who brings the unfinished requests of all over the limit is read from no more.
+/// Checks that the server stops reading from the client whose unfinished request exceeds the limit
+/// for all clients together.
 fn unfinished(state: &mut State, reader: usize) -> Result<(), String> {
     let limit = state.court.limits.unfinished_bytes;
     let (request_bytes, request_time) =
         (state.court.limits.request_bytes, state.court.limits.request_time);
-    // What is given up is forgotten before its client has read why.
+    // The server releases a rejected request before the client has read the refusal.
     let is_held = |link: &Link| {
         let referee = &link.referee;
         let is_given_up = referee.over_since.is_some()
@@ -42,7 +43,7 @@ fn unfinished(state: &mut State, reader: usize) -> Result<(), String> {
             || link.is_read_to_its_end();
         !is_given_up && referee.asked.is_empty()
     };
-    // Held by the others: at least, and at most.
+    // A lower and an upper bound of the bytes that the server holds for the other clients.
     let (mut least, mut most) = (0, 0);
     for (number, link) in state.links.iter().enumerate() {
         if number != reader && link.is_served && !link.referee.is_over {
@@ -55,22 +56,22 @@ fn unfinished(state: &mut State, reader: usize) -> Result<(), String> {
     if let Some((since, true)) = referee.over_since
         && since < Instant::now()
     {
-        return Err("the server reads on from who is over the limit".into());
+        return Err("the server reads more of a request that is over the limit".into());
     }
-    // The server looks at it when there is nothing more to read just now; and behind a request
-    // that it has taken early, not before that one's turn.
+    // The server checks the limit once it has read all available bytes. Behind a waiting request,
+    // it checks when that request's turn comes.
     let own = referee.unfinished.len();
     let is_sure = least + own > limit && referee.asked.is_empty();
     referee.over_since = (most + own > limit).then(|| (Instant::now(), is_sure));
     Ok(())
 }
 
-/// After a handler has sent a message: what waits to be written to its client.
+/// Checks the bytes that wait to be written to a client, after its handler has sent a message.
 pub(crate) fn check_outgoing(state: &State, link: usize) -> Result<(), String> {
     let limits = &state.court.limits;
     let outgoing = state.links[link].referee.outgoing(&state.court.runs);
-    // What is on its way into the stream may end in a progress message and a final answer, what
-    // waits behind it in another progress message.
+    // The write buffer may exceed the limit by a progress response and a final response, the
+    // outbox by one more progress response.
     if outgoing > limits.outgoing_bytes + 3 * limits.response_bytes {
         return Err(format!("{outgoing} bytes wait to be written to one client"));
     }

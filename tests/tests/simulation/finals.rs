@@ -1,4 +1,5 @@
-//! Judges final answers: whose it is, whether it is true, and that there was none before.
+//! Checks final responses: that each belongs to the request whose turn it is, is true, and is the
+//! only one.
 
 use std::time::Duration;
 
@@ -24,45 +25,45 @@ pub(crate) fn judge(referee: &mut Referee, response: &Response, court: &mut Cour
         return Ok(());
     }
     let heard = std::mem::take(&mut referee.heard);
-    let (asked, _) = referee.asked.pop_front().ok_or("a final answer without a request")?;
+    let (asked, _) = referee.asked.pop_front().ok_or("a final response without a request")?;
     let (id, token) = match asked {
-        Asked::TooLarge => return Err("an answer to what is too large to be read".into()),
+        Asked::TooLarge => return Err("a response to a request over the limit".into()),
         Asked::Malformed { id } => {
             court.journal.reach("malformed");
             let is_true = response.refused == Some(Refusal::Malformed) && is_id(response, &id);
-            return if is_true { Ok(()) } else { Err(format!("{id} was malformed")) };
+            return if is_true { Ok(()) } else { Err(format!("request {id} is malformed")) };
         }
         Asked::Request { id, token } => (id, token),
     };
     if !is_id(response, &id) {
-        return Err(format!("the answer to another request than {id}"));
+        return Err(format!("the response to another request than {id}"));
     }
     let stopping = court.stopping.is_some();
     if response.refused == Some(Refusal::ShuttingDown) {
         court.journal.reach("shutting down");
-        return if stopping { Ok(()) } else { Err("nobody asked the server to end".into()) };
+        return if stopping { Ok(()) } else { Err("the server is not shutting down".into()) };
     }
     let Some(token) = token else {
         let is_true = response.status == Status::Error && response.message == "no command";
-        return if is_true { Ok(()) } else { Err("there was no command".into()) };
+        return if is_true { Ok(()) } else { Err("the request has no command".into()) };
     };
     let max_deadline = court.limits.max_deadline;
-    let run = court.run(token).ok_or("the answer to a request that nobody planned")?;
+    let run = court.run(token).ok_or("the response to a request without a plan")?;
     if std::mem::replace(&mut run.is_answered, true) {
-        return Err("a second final answer".into());
+        return Err("a second final response".into());
     }
     let reached = judge_run(run, response, token, stopping, max_deadline)?;
     if let Stage::Returned(End::Ok | End::Err) = run.stage
         && run.plan.listens().is_none()
         && run.said != heard.said
     {
-        return Err(format!("{} messages were sent, and {} came", run.said, heard.said));
+        return Err(format!("{} of {} progress responses were written", heard.said, run.said));
     }
     court.journal.reach(reached);
     Ok(())
 }
 
-/// Whether what is said is true of its run.
+/// Checks that the response is true of its run, and returns the name of the event.
 fn judge_run(
     run: &Run,
     response: &Response,
@@ -71,7 +72,7 @@ fn judge_run(
     max_deadline: Option<Duration>,
 ) -> Result<&'static str, String> {
     if !content_is_of(response, token) {
-        return Err("the content of another answer".into());
+        return Err("the content of another response".into());
     }
     let end = match run.stage {
         Stage::Returned(end) => Some(end),
@@ -103,12 +104,12 @@ fn judge_run(
         (Status::Error, None) if message == "cancelled: the server is shutting down" => {
             (stopping, "cancelled by the end")
         }
-        _ => (false, "nothing that is known"),
+        _ => (false, "an unknown response"),
     };
     if is_true { Ok(reached) } else { Err(format!("untrue of {:?}, {:?}", run.stage, run.plan)) }
 }
 
-/// Nothing is read or written behind it.
+/// Checks a refusal after which the server closes the connection.
 fn last_word(referee: &mut Referee, response: &Response, court: &mut Court) -> Verdict {
     referee.is_over = true;
     let limits = &court.limits;
@@ -127,10 +128,10 @@ fn last_word(referee: &mut Referee, response: &Response, court: &mut Court) -> V
         _ => (is_read, "busy"),
     };
     court.journal.reach(reached);
-    if is_true { Ok(()) } else { Err("an untrue last word".into()) }
+    if is_true { Ok(()) } else { Err("an untrue refusal".into()) }
 }
 
-/// An id that does not fit into a refusal is left out.
+/// Whether the response has the request's id. A refusal omits an id that does not fit.
 fn is_id(response: &Response, id: &str) -> bool {
     response.id == id || (response.id.is_empty() && response.refused.is_some() && id.len() > 100)
 }

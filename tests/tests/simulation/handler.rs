@@ -1,8 +1,8 @@
-//! The handler of the simulated server: it does what a request's plan says, and says what it did.
+//! The handler of the simulated server: it follows the plan of its request and records each step.
 
 use std::{sync::Arc, time::Duration};
 
-use kakehi_channel::{Error, Refusal, Request, Response};
+use kakehi_channel::{ChannelError, Refusal, Request, Response};
 use kakehi_server::{Answer, Context, Failure, Handler};
 use serde::{Serialize, Serializer, ser::Error as _};
 use tokio::{
@@ -47,10 +47,10 @@ impl Handler<Command> for Simulated {
     }
 }
 
-/// It was told to stop, or cannot go on.
+/// The handler was cancelled, or its message is too large.
 struct Stopped;
 
-/// One request under way. Dropped, it was cancelled.
+/// A running handler. If it is dropped before it has ended, the server has cancelled it.
 struct Running {
     world: World,
     token: u64,
@@ -99,7 +99,7 @@ impl Running {
                 Ok(())
             }
             Step::Outlive => {
-                self.context.outlive_client();
+                self.context.detach_from_client();
                 Ok(())
             }
             Step::Hand(count) => {
@@ -122,7 +122,7 @@ impl Running {
             0 => self.context.progress(&message).await,
             _ => self.context.progress_with(&message, &self.content(size)).await,
         };
-        if sent.as_ref().is_err_and(Error::is_too_large) {
+        if sent.as_ref().is_err_and(ChannelError::is_too_large) {
             return Err(Stopped);
         }
         if self.is_cancelled() {
@@ -138,7 +138,7 @@ impl Running {
         run.said += 1;
         run.sent += size;
         let verdict = match run.link {
-            // What it sends may go nowhere any more, and nobody tells it.
+            // A detached handler can send to a client that has disconnected.
             Some(_) if self.plan.outlives() => Ok(()),
             Some(link) => bounds::check_outgoing(state, link),
             None => Err("a handler runs for a request that was not read".into()),
@@ -178,7 +178,7 @@ impl Running {
             End::Refuse => {
                 Err(Failure { refused: Some(Refusal::Denied), ..fail(format!("{token} refuse")) })
             }
-            // Without the hook, that would print each of them.
+            // `resume_unwind` does not call the panic hook, which would print each panic.
             End::Panic => std::panic::resume_unwind(Box::new("as planned")),
             End::Unencodable => Ok(answer(String::new(), Content::Broken)),
             End::TooLarge => Ok(answer(String::new(), self.content(5000))),

@@ -1,4 +1,4 @@
-//! One connection: the bytes on their way in both directions, and what is known of both ends.
+//! One connection: the bytes in transit in both directions, and the state of both ends.
 
 use std::{collections::VecDeque, task::Waker};
 
@@ -23,23 +23,23 @@ impl Side {
 
 pub(crate) struct Link {
     pub(crate) uid: u32,
-    /// What each side has written and the other has not read, by the writer's side.
+    /// The bytes that each side has written and the other has not read, by writer.
     ways: [Way; 2],
     pub(crate) referee: Referee,
-    /// The server has it: accepted, and not let go.
+    /// The server has accepted the connection and not closed it.
     pub(crate) is_served: bool,
 }
 
 pub(crate) struct Way {
     pub(crate) bytes: VecDeque<u8>,
     pub(crate) capacity: usize,
-    /// The writer will write no more.
+    /// The writer has closed this direction.
     pub(crate) is_closed: bool,
-    /// When its writer, who is the reader of the other way, left.
+    /// When the writer closed both directions.
     pub(crate) left: Option<Instant>,
-    /// The next read by the writer's side fails: the other side left without reading all.
+    /// The writer's next read fails, because the other side closed without reading all bytes.
     pub(crate) was_reset: bool,
-    /// How many bytes were written.
+    /// The number of bytes written.
     pub(crate) total: u64,
     pub(crate) reader: Option<Waker>,
     pub(crate) writer: Option<Waker>,
@@ -50,7 +50,7 @@ impl Link {
         Self { uid, ways: capacities.map(Way::new), referee: Referee::new(), is_served: false }
     }
 
-    /// What `side` writes.
+    /// The direction in which `side` writes.
     pub(crate) fn way(&mut self, side: Side) -> &mut Way {
         &mut self.ways[side as usize]
     }
@@ -59,13 +59,13 @@ impl Link {
         self.ways[side as usize].left
     }
 
-    /// Whether the client has closed its sending side, and the server has read up to there.
+    /// Whether the client has closed its sending side and the server has read every byte.
     pub(crate) fn is_read_to_its_end(&self) -> bool {
         let way = &self.ways[Side::Client as usize];
         way.is_closed && way.bytes.is_empty()
     }
 
-    /// `side` closes both directions. Says who is to be woken.
+    /// Closes both directions for `side`, and returns the wakers to wake.
     pub(crate) fn leave(&mut self, side: Side) -> [Option<Waker>; 2] {
         let unread = !self.way(side.other()).bytes.is_empty();
         let own = self.way(side);

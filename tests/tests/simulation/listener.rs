@@ -1,4 +1,4 @@
-//! Where clients come in: a listener without a socket, that fails now and then.
+//! A listener without a socket, whose accepts sometimes fail.
 
 use std::{
     collections::VecDeque,
@@ -19,22 +19,24 @@ use crate::{
 const GUEST: u32 = 1_000;
 const STRANGER: u32 = 6_666;
 
-/// Who may use the server.
+/// The users that the server admits.
 pub(crate) fn access() -> Access {
-    Access::default().uid(GUEST)
+    let mut access = Access::default();
+    access.uids.insert(GUEST);
+    access
 }
 
 pub(crate) fn is_denied(uid: u32) -> bool {
     uid == STRANGER
 }
 
-/// The server's side of the door.
+/// The server's side of the listener.
 pub(crate) struct Door {
     rng: Mutex<Rng>,
     queue: Queue,
 }
 
-/// The clients' side of it.
+/// The clients' side of the listener.
 #[derive(Clone)]
 pub(crate) struct Port {
     world: World,
@@ -43,7 +45,7 @@ pub(crate) struct Port {
 
 #[derive(Clone)]
 struct Queue {
-    /// `None`: nobody listens any more.
+    /// `None` once the server has stopped listening.
     streams: Arc<Mutex<Option<VecDeque<Stream>>>>,
     came: Arc<Notify>,
 }

@@ -1,15 +1,16 @@
-//! Many worlds, each from a seed: clients of all kinds, and a server, over streams that do as the
-//! lot decides, in paused time. After every step it is judged whether all that is promised holds.
+//! A deterministic simulation. A seed makes a world: the real server and several clients in paused
+//! time, over in-memory streams that move random amounts of bytes at random times. After every
+//! step, referees check what the project promises.
 //!
-//! `KAKEHI_SEEDS` is how many worlds there are, 10,000 by default; `KAKEHI_FIRST_SEED` the first.
-//! `KAKEHI_SEED` is the one to live through alone, and to tell of; it does the same each time.
+//! `KAKEHI_SEEDS` sets the number of seeds (default: 10,000), `KAKEHI_FIRST_SEED` the first one
+//! (default: 0). `KAKEHI_SEED` runs one seed and prints each step.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a helper that fails is a test that fails"
+    reason = "a panic in a helper fails the test"
 )]
 
 mod actors;
@@ -38,7 +39,7 @@ use std::{
 
 use session::simulate;
 
-/// What no run of all seeds may miss: a world in which it never happens proves nothing of it.
+/// Events that a run of 10,000 seeds must reach: an event that never happens is not tested.
 const MUST_BE_REACHED: &[&str] = &[
     "OK",
     "ERROR",
@@ -97,7 +98,7 @@ fn whatever_happens_each_promise_holds() {
     });
     if let Some((seed, why)) = failures.into_inner().unwrap().iter().min() {
         panic!(
-            "seed {seed}: {why}\nto see it: KAKEHI_SEED={seed} cargo test -p kakehi-tests --test simulation"
+            "seed {seed}: {why}\nrepeat it with KAKEHI_SEED={seed} cargo test -p kakehi-tests --test simulation"
         );
     }
     let reached = reached.into_inner().unwrap();
@@ -108,14 +109,14 @@ fn whatever_happens_each_promise_holds() {
 }
 
 #[test]
-fn a_seed_tells_the_same_story_each_time() {
+fn a_seed_gives_the_same_trace_each_time() {
     let mut traces = std::collections::HashSet::new();
     for seed in 0..200 {
         let (once, again) = (simulate(seed, false), simulate(seed, false));
         assert_eq!((once.trace, once.events), (again.trace, again.events), "seed {seed}");
         traces.insert(once.trace);
     }
-    assert_eq!(traces.len(), 200, "each seed tells another one");
+    assert_eq!(traces.len(), 200, "two seeds have the same trace");
 }
 
 fn setting(name: &str) -> Option<u64> {

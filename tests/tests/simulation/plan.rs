@@ -1,4 +1,4 @@
-//! What is drawn by lot: limits, and what a handler does with a request.
+//! Random limits, and random plans for handlers.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use fastrand::Rng;
 use kakehi_server::Limits;
 use serde::{Deserialize, Serialize};
 
-/// What is asked on the wire: the plan of this number.
+/// The command of a request: the number of the plan that its handler follows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Command {
     pub(crate) token: u64,
@@ -14,28 +14,29 @@ pub(crate) struct Command {
     pub(crate) filler: String,
 }
 
-/// What a handler does with a request.
+/// The steps of a handler, and its result.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     pub(crate) end: End,
-    /// The server's hook says no to it.
+    /// The server's authorization hook refuses the request.
     pub(crate) is_denied: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// Sends progress with content of so many bytes.
+    /// Sends progress with this many bytes of content.
     Say(usize),
-    /// Sends so many small messages without waiting in between.
+    /// Sends this many small messages without a pause.
     Flood(usize),
-    /// Sends progress, and gives it up if that takes longer.
+    /// Sends progress, and drops the future after this time.
     SayWithin(Duration),
     Wait(Duration),
-    /// From here on it is told by the token when to stop, and takes so long to clean up.
+    /// Takes the cancellation token. After a cancellation the handler needs this time to clean up.
     Listen(Duration),
+    /// Detaches from the client.
     Outlive,
-    /// Another task sends so many messages, one every few milliseconds.
+    /// Another task sends this many messages, one every few milliseconds.
     Hand(u64),
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn milliseconds(rng: &mut Rng, range: std::ops::RangeInclusive<u64>) 
     Duration::from_millis(rng.u64(range))
 }
 
-/// `value`, with a chance of so many in a hundred.
+/// `value` with a probability of `percent`.
 pub(crate) fn maybe<T>(
     rng: &mut Rng,
     percent: u32,
@@ -67,7 +68,7 @@ impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let count = [0, 0, 1, 1, 2, 4][rng.usize(..6)];
         let mut steps: Vec<_> = (0..count).map(|_| Step::draw(rng)).collect();
-        // Messages of two other tasks could not be told apart.
+        // The referee cannot distinguish the messages of two other tasks.
         let mut is_handed = false;
         steps.retain(|step| {
             !matches!(step, Step::Hand(_)) || !std::mem::replace(&mut is_handed, true)
@@ -110,7 +111,7 @@ impl Step {
     }
 }
 
-/// Limits that are met often.
+/// Limits that are low enough to be reached often.
 pub(crate) fn limits(rng: &mut Rng) -> Limits {
     let limits = Limits::default();
     Limits {

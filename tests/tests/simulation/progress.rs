@@ -1,8 +1,9 @@
-//! Judges PROCESSING: whose it is, that none is lost or comes twice, and keep-alives.
+//! Checks progress responses: that each belongs to the running request, that none is lost or
+//! repeated, and that keep-alives come in time.
 
 use std::time::Duration;
 
-use kakehi_channel::{Reply, Response};
+use kakehi_channel::{Response, ResponseMessage};
 use tokio::time::Instant;
 
 use crate::{
@@ -10,10 +11,10 @@ use crate::{
     world::Court,
 };
 
-/// A hundred keep-alives a second is the most that is promised.
+/// The server sends at most 100 keep-alives a second.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// How late a keep-alive may be: what a lagging stream and a timer take.
+/// How late a keep-alive may be: the delay of a stream and of a timer.
 const SLACK: Duration = Duration::from_millis(25);
 
 pub(crate) fn judge(
@@ -28,12 +29,12 @@ pub(crate) fn judge(
         return Err(format!("progress of another request than {id}"));
     }
     let token = token.ok_or("progress of a request without a command")?;
-    let run = court.run(token).ok_or("progress of a request that nobody planned")?;
+    let run = court.run(token).ok_or("progress of a request without a plan")?;
     let started = run.started.ok_or("progress before its handler was called")?;
     let heard = &mut referee.heard;
     if response.is_keep_alive() {
         if run.timeout.is_none() {
-            return Err("a keep-alive, and nobody asked for it".into());
+            return Err("a keep-alive for a request without a timeout".into());
         }
         heard.keep_alives += 1;
         if started.elapsed() < SHORTEST * heard.keep_alives {
@@ -45,18 +46,18 @@ pub(crate) fn judge(
     let own = number_of(&response.message, &token.to_string());
     let by_other = number_of(&response.message, &format!("{token} other"));
     let next = if own.is_some() { &mut heard.said } else { &mut heard.said_by_other };
-    let sent = own.or(by_other).ok_or("progress of nobody")?;
+    let sent = own.or(by_other).ok_or("progress that no handler sent")?;
     if sent != *next {
-        return Err(format!("progress {sent} came where {next} is next"));
+        return Err(format!("progress {sent} was written before progress {next}"));
     }
     *next += 1;
     if !content_is_of(response, token) {
-        return Err("progress with another's content".into());
+        return Err("progress with the content of another request".into());
     }
     Ok(())
 }
 
-/// At each write: was the client left without a word for longer than it can wait?
+/// Checks at each write that the server was not silent for longer than the keep-alive interval.
 pub(crate) fn on_time(referee: &Referee, court: &mut Court) -> Result<(), String> {
     let max = court.limits.max_timeout;
     if referee.is_held_up || referee.outgoing(&court.runs) > 0 {
@@ -68,7 +69,7 @@ pub(crate) fn on_time(referee: &Referee, court: &mut Court) -> Result<(), String
     let ended = run.ended.unwrap_or_else(Instant::now);
     let silent_for = ended.saturating_duration_since(referee.last_write.max(started));
     if silent_for > every.saturating_add(SLACK) {
-        return Err(format!("nothing was said for {silent_for:?} with a timeout of {timeout:?}"));
+        return Err(format!("the server was silent for {silent_for:?} of a {timeout:?} timeout"));
     }
     Ok(())
 }

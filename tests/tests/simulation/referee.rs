@@ -1,4 +1,4 @@
-//! Judges all that a server reads and writes on one link.
+//! Checks each read and each write of the server on one link.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,28 +9,28 @@ use tokio::time::Instant;
 
 use crate::{finals, plan::Command, progress, run::Run, world::Court};
 
-/// What is known of one link's conversation, from the bytes alone.
+/// The conversation on one link, reconstructed from its bytes.
 pub(crate) struct Referee {
-    /// What was read behind the last whole frame, and since when.
+    /// The bytes read after the last complete frame, and the time of the first of them.
     pub(crate) unfinished: Vec<u8>,
     pub(crate) unfinished_since: Instant,
-    /// Since when it is the one too many, and whether that is sure.
+    /// Since when this link exceeds the limit on unfinished requests, and whether that is certain.
     pub(crate) over_since: Option<(Instant, bool)>,
-    /// What was read and has no final answer, in order, with its size.
+    /// The requests without a final response, in order, with their sizes.
     pub(crate) asked: VecDeque<(Asked, usize)>,
-    /// What was written behind the last whole frame.
+    /// The bytes written after the last complete frame.
     half_said: Vec<u8>,
-    /// The last word was written: the server reads and writes no more.
+    /// The server has written a refusal after which it neither reads nor writes.
     pub(crate) is_over: bool,
-    /// The server waited for room since its last write.
+    /// A write of the server is blocked.
     pub(crate) is_held_up: bool,
     pub(crate) last_write: Instant,
     pub(crate) heard: Heard,
-    /// Bytes that were written since the last final answer.
+    /// Bytes written since the last final response.
     written: usize,
 }
 
-/// What was written for the request that is being answered.
+/// The progress written for the running request.
 #[derive(Default)]
 pub(crate) struct Heard {
     pub(crate) said: u64,
@@ -44,10 +44,10 @@ pub(crate) enum Asked {
     TooLarge,
 }
 
-/// How long a server has for its last words.
+/// How long a server may take for its last responses.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How long a stream is not ready at most, though it could be.
+/// The longest delay of a stream that could move bytes.
 pub(crate) const LAG: Duration = Duration::from_millis(10);
 
 impl Referee {
@@ -73,7 +73,7 @@ impl Referee {
         court: &mut Court,
     ) -> Result<(), String> {
         if self.is_over {
-            return Err(format!("link {link}: the server reads on behind its last word"));
+            return Err(format!("link {link}: the server reads after its closing refusal"));
         }
         if self.unfinished.is_empty() {
             self.unfinished_since = Instant::now();
@@ -102,7 +102,7 @@ impl Referee {
         court: &mut Court,
     ) -> Result<(), String> {
         if self.is_over {
-            return Err("something was written behind the last word".into());
+            return Err("the server writes after its closing refusal".into());
         }
         progress::on_time(self, court)?;
         self.last_write = Instant::now();
@@ -130,7 +130,7 @@ impl Referee {
         Ok(())
     }
 
-    /// The server let go of the link: is all answered that it has read?
+    /// Checks that the server has answered each request it has read before it closed the link.
     pub(crate) fn server_left(
         &mut self,
         client_left: bool,
@@ -143,14 +143,14 @@ impl Referee {
             court.journal.reach("the server left a client that does not read");
             return Ok(());
         }
-        // Whoever reads slowly may miss the last words.
+        // A client that reads slowly can miss the last responses.
         let is_slow = self.is_held_up || self.last_write.elapsed() <= LAG;
         if is_slow && court.stopping.is_some_and(|since| since.elapsed() >= LAST_WORDS) {
-            court.journal.reach("the server had no time for all of its last words");
+            court.journal.reach("the server had no time for its last responses");
             return Ok(());
         }
         if !self.half_said.is_empty() {
-            return Err("the server left inside of a response".into());
+            return Err("the server closed the link in the middle of a response".into());
         }
         match self.asked.front() {
             None => Ok(()),
@@ -166,7 +166,7 @@ impl Referee {
         }
     }
 
-    /// How much was read for which no handler was called, or is still at work, in bytes.
+    /// The bytes of the requests whose handlers have not ended.
     pub(crate) fn held(&self, runs: &[Run]) -> usize {
         let waits = |asked: &Asked| match asked {
             Asked::Request { token: Some(token), .. } => usize::try_from(*token)
@@ -179,7 +179,7 @@ impl Referee {
         self.unfinished.len() + whole.sum::<usize>()
     }
 
-    /// How much of what handlers have sent is not written yet, in bytes.
+    /// The bytes that handlers have sent and the server has not written.
     pub(crate) fn outgoing(&self, runs: &[Run]) -> usize {
         let sent = self.asked.iter().filter_map(|(asked, _)| match asked {
             Asked::Request { token: Some(token), .. } => runs.get(usize::try_from(*token).ok()?),
@@ -189,7 +189,7 @@ impl Referee {
     }
 }
 
-/// What a frame is, as the server should see it.
+/// Decodes a frame as the server must decode it.
 fn asked(frame: &[u8], max: usize) -> Asked {
     #[derive(Deserialize)]
     struct Id {
@@ -203,7 +203,7 @@ fn asked(frame: &[u8], max: usize) -> Asked {
         let token = request.command.map(|command| command.token);
         return Asked::Request { id: request.id, token };
     }
-    // An array has no id, though serde would find one in it.
+    // serde would also read the id from the first element of an array.
     let is_object = payload.trim_ascii_start().starts_with(b"{");
     let id = serde_json::from_slice(payload).ok().filter(|_| is_object).map(|Id { id }| id);
     Asked::Malformed { id: id.unwrap_or_default() }

@@ -1,4 +1,4 @@
-//! What is known of one request: from its plan to its end.
+//! The state of one request, from its plan to the end of its handler.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ pub(crate) struct Run {
     /// How many messages the handler has sent, and their bytes.
     pub(crate) said: u64,
     pub(crate) sent: usize,
-    /// Whether the wire has seen its final answer.
+    /// Whether its final response was written.
     pub(crate) is_answered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The server has not read it, as far as is known.
+    /// The server has not read the whole request.
     Unread,
     Read,
     Started,
@@ -54,7 +54,7 @@ impl Run {
         }
     }
 
-    /// The server has read all of it.
+    /// Records that the server has read the whole request.
     pub(crate) fn read(&mut self, link: usize, request: &Request<Command>) -> Result<(), String> {
         if self.stage != Stage::Unread {
             return Err("a request was read twice".into());
@@ -70,33 +70,33 @@ impl Run {
         matches!(self.stage, Stage::Read | Stage::Started)
     }
 
-    /// Its handler is called.
+    /// Records that its handler is called.
     pub(crate) fn start(&mut self) -> Result<(), String> {
         if self.stage != Stage::Read {
-            return Err(format!("a handler starts, and its request is {:?}", self.stage));
+            return Err(format!("a handler starts for a request in the stage {:?}", self.stage));
         }
         if self.plan.is_denied {
-            return Err("a handler starts, and its request was denied".into());
+            return Err("a handler starts for a request that was denied".into());
         }
         self.stage = Stage::Started;
         self.started = Some(Instant::now());
         Ok(())
     }
 
-    /// Its handler has returned, or was dropped.
+    /// Records that its handler has returned or was dropped.
     pub(crate) fn end(&mut self, stage: Stage) {
         self.stage = stage;
         self.ended = Some(Instant::now());
     }
 
-    /// Was it stopped once nobody wanted its answer any more?
+    /// Checks that the handler ended soon after the disconnect of its client or its deadline.
     pub(crate) fn has_ended_in_time(&self, link: &Link, limits: &Limits) -> Result<(), String> {
         let cleanup = self.plan.listens().map_or(Duration::ZERO, |_| limits.cleanup_time);
         if let Some(left) = link.left(Side::Client)
             && !self.plan.outlives()
             && left.elapsed() > Duration::from_secs(1) + cleanup
         {
-            return Err(format!("it ran on for {:?} after its client had left", left.elapsed()));
+            return Err(format!("it ran {:?} after its client's disconnect", left.elapsed()));
         }
         let deadline = self.deadline.into_iter().chain(limits.max_deadline).min();
         if let (Some(started), Some(deadline)) = (self.started, deadline)
@@ -107,18 +107,18 @@ impl Run {
         Ok(())
     }
 
-    /// What the caller was told must be true.
+    /// Checks that `outcome`, which the caller received, is true. `None` is success.
     pub(crate) fn end_as(&self, outcome: Option<kakehi_client::Outcome>) -> Result<(), String> {
-        use kakehi_client::Outcome::{Failed, NotSent, Refused, Unknown};
+        use kakehi_client::Outcome::{Done, Failed, NotSent, Refused, Unknown};
         let stage = self.stage;
         let is_true = match outcome {
-            None => stage == Stage::Returned(End::Ok),
+            None | Some(Done) => stage == Stage::Returned(End::Ok),
             Some(NotSent) => stage == Stage::Unread,
             Some(Refused) => match stage {
                 Stage::Unread | Stage::Read => true,
                 other => other == Stage::Returned(End::Refuse),
             },
-            // One that listens may have been told to stop, and have missed it.
+            // A handler with a token can return OK although the server has cancelled it.
             Some(Failed) if stage == Stage::Returned(End::Ok) => self.plan.listens().is_some(),
             Some(Failed) => !matches!(stage, Stage::Unread | Stage::Read),
             Some(Unknown) => true,
@@ -126,6 +126,6 @@ impl Run {
         if is_true {
             return Ok(());
         }
-        Err(format!("a client was told {outcome:?} of a request that is {stage:?}"))
+        Err(format!("a client received {outcome:?} for a request in the stage {stage:?}"))
     }
 }

@@ -1,4 +1,4 @@
-//! One seed: a server, its clients, and an end, all in paused time on one thread.
+//! Runs one seed: a server, its clients and a shutdown, in paused time on one thread.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,18 +18,18 @@ use crate::{
     world::World,
 };
 
-/// What nothing in a world takes: whatever is still waited for then would be for ever.
+/// Longer than any wait in a world. A task that takes as long never ends.
 const FOR_EVER: Duration = Duration::from_secs(600);
 
 pub(crate) struct Report {
-    /// Of all that happened, and when.
+    /// A hash of all events with their times.
     pub(crate) trace: u64,
     pub(crate) events: u64,
     pub(crate) reached: BTreeMap<&'static str, u64>,
     pub(crate) failure: Option<String>,
 }
 
-/// Lives through the world of `seed`; `loud`: says all that happens.
+/// Runs the world of `seed`. If `loud`, prints each event.
 pub(crate) fn simulate(seed: u64, loud: bool) -> Report {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O needs nothing");
@@ -69,7 +69,7 @@ async fn live(world: &World) {
     let mut actors = JoinSet::new();
     actors::act(world, &port, &mut actors);
 
-    // It ends by itself after a while, or when nobody wants anything any more.
+    // The shutdown begins after a random time, or once all clients have ended.
     let end = milliseconds(&mut rng, 0..=3000);
     select! {
         biased;
@@ -85,13 +85,13 @@ async fn live(world: &World) {
         handle.shutdown();
     }
     let ended = timeout(FOR_EVER, &mut server).await;
-    // Twice half a second for the last words.
+    // Twice half a second for the last responses.
     let most = drain + Duration::from_millis(1050);
     if ended.is_err() || asked.elapsed() > most {
         world.judge(Err(format!("the server took {:?} to end", asked.elapsed())));
     }
     if timeout(FOR_EVER, all(&mut actors)).await.is_err() {
-        world.judge(Err("a client waits for ever".into()));
+        world.judge(Err("a client does not end".into()));
     }
     all_is_gone(world, &handle).await;
 }
@@ -102,7 +102,7 @@ async fn all(actors: &mut JoinSet<()>) {
     }
 }
 
-/// No task is left, and the counters tell what was.
+/// Checks that no task, connection or running request is left.
 async fn all_is_gone(world: &World, handle: &Handle) {
     let begun = Instant::now();
     while Runtime::current().metrics().num_alive_tasks() > 0 && begun.elapsed() < FOR_EVER {

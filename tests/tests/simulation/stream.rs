@@ -1,4 +1,4 @@
-//! One end of a link: a byte stream that takes and gives what the lot decides, when it decides.
+//! One end of a link: a byte stream that moves random amounts of bytes at random times.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ pub(crate) struct Stream {
     rng: Rng,
     manner: Manner,
     pieces: u32,
-    /// What keeps a read, or a write, that could go on.
+    /// The timers that delay a read or a write that could proceed.
     lags: [Option<Pin<Box<Sleep>>>; 2],
 }
 
@@ -34,9 +34,9 @@ pub(crate) struct Stream {
 pub(crate) struct Manner {
     /// The largest piece.
     most: usize,
-    /// The chance that it is not ready though it could be, in a hundred.
+    /// The probability of a delay, in percent.
     idles: u32,
-    /// How long it then waits at most, in milliseconds.
+    /// The longest delay, in milliseconds.
     lag: u64,
 }
 
@@ -63,14 +63,14 @@ impl Stream {
         self.world.lock().links[self.number].uid
     }
 
-    /// The server has it now.
+    /// Records that the server has accepted the connection.
     pub(crate) fn is_accepted(&self) {
         let state = &mut *self.world.lock();
         state.court.journal.note("accepted", self.number as u64, 0);
         state.links[self.number].is_served = true;
     }
 
-    /// All of it at once, as a newborn socket takes it.
+    /// Writes all bytes at once, as a new socket accepts them.
     pub(crate) fn write_at_once(&self, bytes: &[u8]) {
         let state = &mut *self.world.lock();
         let way = state.links[self.number].way(self.side);
@@ -80,8 +80,7 @@ impl Stream {
         wake([reader]);
     }
 
-    /// How much is moved next. What has been slow for long goes on faster: the rest would be more
-    /// of the same.
+    /// The size of the next piece. After 100 pieces they are larger, so that the run ends soon.
     fn most(&mut self) -> usize {
         self.pieces += 1;
         let most = if self.pieces < 100 { self.manner.most } else { 4096 };
@@ -105,7 +104,7 @@ impl Stream {
     }
 }
 
-/// Who is woken when the world is not locked any more.
+/// Wakes the tasks. A waker can poll at once, so call this without the world's lock.
 fn wake(wakers: impl IntoIterator<Item = Option<Waker>>) {
     wakers.into_iter().flatten().for_each(Waker::wake);
 }

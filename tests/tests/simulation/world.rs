@@ -1,5 +1,5 @@
-//! What everybody in a simulated world shares: the links, the handlers' runs, the trace, and the
-//! first thing that went wrong.
+//! The state of a simulated world: the links, the runs of the handlers, the trace and the first
+//! failure.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{link::Link, plan::Plan, run::Run};
 
-/// A handle on the world. It is never locked while anything is waited for.
+/// A handle on the world. No task holds its lock across an await point.
 #[derive(Clone)]
 pub(crate) struct World(Arc<Mutex<State>>);
 
@@ -23,16 +23,16 @@ pub(crate) struct State {
     pub(crate) court: Court,
 }
 
-/// What a referee judges by.
+/// The data that the referees check against.
 pub(crate) struct Court {
     pub(crate) limits: Limits,
     pub(crate) runs: Vec<Run>,
-    /// When somebody asked the server to end.
+    /// The time of the request to shut the server down.
     pub(crate) stopping: Option<Instant>,
     pub(crate) journal: Journal,
 }
 
-/// What happened, as a hash; what was reached, in numbers; and the first failure.
+/// A hash of all events, a counter for each kind of event, and the first failure.
 pub(crate) struct Journal {
     born: Instant,
     loud: bool,
@@ -62,7 +62,7 @@ impl World {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Randomness for one who acts by itself.
+    /// A random number generator for one actor.
     pub(crate) fn rng(&self) -> Rng {
         Rng::with_seed(self.lock().rng.u64(..))
     }
@@ -78,20 +78,20 @@ impl World {
 
     pub(crate) fn stop(&self) {
         let state = &mut *self.lock();
-        state.court.journal.note("the server is to end", 0, 0);
+        state.court.journal.note("shutdown", 0, 0);
         state.court.stopping = Some(Instant::now());
     }
 
-    /// Makes a plan for a request; the token stands for it on the wire.
+    /// Stores the plan of a request and returns its token, which the request carries.
     pub(crate) fn plan(&self, plan: Plan) -> u64 {
         let runs = &mut self.lock().court.runs;
         runs.push(Run::new(plan));
         runs.len() as u64 - 1
     }
 
-    /// Works on the run of `token`.
+    /// Calls `work` with the run of `token`.
     pub(crate) fn run<T>(&self, token: u64, work: impl FnOnce(&mut Run) -> T) -> T {
-        work(self.lock().court.run(token).expect("tokens are of plans"))
+        work(self.lock().court.run(token).expect("each token has a plan"))
     }
 }
 
@@ -111,7 +111,7 @@ impl Journal {
         }
     }
 
-    /// Says what only a reader wants to know.
+    /// Prints details that are not part of the trace.
     pub(crate) fn tell(&self, what: impl std::fmt::Debug) {
         if self.loud {
             println!("{:>12} {what:?}", "");

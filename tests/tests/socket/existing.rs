@@ -1,4 +1,4 @@
-//! What is at the path already.
+//! A file that exists at the path already.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ async fn what_is_no_socket_is_refused_and_left_alone() {
 
     let before = home.names();
     for (name, why, remedy) in [
-        ("file", "a regular file is there", "remove the file if it is of no use"),
+        ("file", "a regular file is there", "remove the file if you do not need it"),
         ("directory", "a directory is there", "choose a path in that directory"),
         ("link", "a symbolic link is there", "choose the path that it leads to"),
         ("dangling", "a symbolic link is there", "or remove it"),

@@ -1,4 +1,4 @@
-//! Sockets that others made.
+//! Sockets that exist already.
 
 use std::{
     env,
@@ -53,18 +53,18 @@ fn without_activation_there_is_no_socket_from_systemd() {
 #[test]
 fn what_is_not_one_listening_unix_stream_is_refused_from_systemd() {
     for (kind, pid, count, why) in [
-        ("listener", "self", "2", "it hands over 2 sockets, not 1"),
+        ("listener", "self", "2", "systemd passed 2 sockets, not 1"),
         ("listener", "self", "many", "LISTEN_FDS=\"many\" is not a number"),
         ("listener", "me", "1", "LISTEN_PID=\"me\" is not a number"),
         ("datagram", "self", "1", "fd 3 is not a valid unix stream socket"),
         ("tcp", "self", "1", "fd 3 is not a valid unix stream socket"),
         ("file", "self", "1", "fd 3 is not a socket"),
         ("closed", "self", "1", "fd 3 is not a socket"),
-        ("connected", "self", "1", "it does not listen"),
+        ("connected", "self", "1", "the socket does not listen"),
     ] {
         let home = Home::new();
         let Some(line) = activated(&home.path("daemon.sock"), kind, pid, count) else { return };
-        let start = "refused Activation: cannot listen on the socket of systemd: ";
+        let start = "refused Activation: cannot listen on the socket from systemd: ";
         assert_eq!(
             line,
             format!(
@@ -100,7 +100,7 @@ fn the_tool_of_systemd_hands_over_a_socket_that_works() {
     assert!(path.exists());
 }
 
-/// What a process says that is started as by systemd. `None` without Python.
+/// The output of a process that is activated as systemd does. `None` without Python.
 fn activated(path: &Path, kind: &str, pid: &str, count: &str) -> Option<String> {
     const SYSTEMD: &str = r#"
 import os, socket, sys

@@ -1,4 +1,4 @@
-//! What a server leaves behind.
+//! The files after a server has ended.
 
 use std::{
     fs,

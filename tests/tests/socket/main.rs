@@ -1,4 +1,4 @@
-//! The socket of a server: who gets it, who is refused and why, and what is left behind.
+//! The socket of a server: creation, refusal, takeover and removal.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,13 +34,19 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-/// The user that is nobody, to be somebody else.
+/// The uid of an unprivileged user.
 const NOBODY: u32 = 65534;
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A directory for sockets, private, and empty at first.
+/// The kind of the system call's error behind `error`.
+fn io_kind(error: &BindError) -> Option<io::ErrorKind> {
+    let source: &dyn std::error::Error = error;
+    Some(source.source()?.downcast_ref::<io::Error>()?.kind())
+}
+
+/// A private directory for sockets, empty at first.
 struct Home(TempDir);
 
 impl Home {

@@ -5,7 +5,7 @@ use std::{fs, io, os::unix::net::UnixStream};
 use kakehi_server::{BindErrorKind as Kind, Socket};
 
 use super::{
-    Home, assert_refused, chmod, give, is_root, mode,
+    Home, assert_refused, chmod, give, io_kind, is_root, mode,
     other::{Server, another_process},
     skip,
 };
@@ -100,7 +100,7 @@ async fn a_file_in_the_place_of_the_directory_is_refused() {
     }
     let error = Socket::bind(home.path("file/in/daemon.sock")).create_parent().listen();
     let error = error.unwrap_err();
-    assert_eq!(error.io_kind(), Some(io::ErrorKind::NotADirectory));
+    assert_eq!(io_kind(&error), Some(io::ErrorKind::NotADirectory));
     assert!(error.to_string().contains("file/in cannot be created"), "{error}");
 }
 

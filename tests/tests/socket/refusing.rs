@@ -1,4 +1,4 @@
-//! What the system refuses.
+//! Errors of system calls.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use kakehi_server::{BindErrorKind as Kind, Socket};
 use rustix::process::geteuid;
 
 use super::{
-    Home, NOBODY, assert_refused, chmod, is_root,
+    Home, NOBODY, assert_refused, chmod, io_kind, is_root,
     other::{ARGS, Server, another_process, as_server},
     skip,
 };
@@ -50,13 +50,16 @@ fn a_directory_that_forbids_it_is_named() {
     }
     let mut server = match command.spawn() {
         Ok(child) => Server::new(child),
-        Err(error) => return skip(&format!("nobody cannot run this test: {error}")),
+        Err(error) => return skip(&format!("the user `nobody` cannot run this test: {error}")),
     };
     let line = server.line();
     chmod(home.dir(), 0o700);
     assert!(line.contains("daemon.sock.lock cannot be opened: Permission denied"), "{line}");
     let uid = if is_root() { NOBODY } else { geteuid().as_raw() };
-    assert!(line.ends_with(&format!("; permit it to uid {uid}, or choose another path")), "{line}");
+    assert!(
+        line.ends_with(&format!("; give uid {uid} the permission, or choose another path")),
+        "{line}"
+    );
 }
 
 #[test]
@@ -74,7 +77,9 @@ fn without_descriptors_to_spare_it_says_so_and_leaves_no_socket() {
         assert!(!path.exists());
         refusals.push(line);
     }
-    for what in ["the directory ", "its lock file ", "a socket cannot be made", "the new socket "] {
+    for what in
+        ["the directory ", "its lock file ", "a socket cannot be created", "the new socket "]
+    {
         assert!(refusals.iter().any(|line| line.contains(what)), "no {what:?} in {refusals:#?}");
     }
 }
@@ -87,11 +92,11 @@ async fn an_error_of_the_system_is_the_source() {
     let error = Socket::bind(looped.join("daemon.sock")).listen().unwrap_err();
     let opened = format!("the directory {} cannot be opened", looped.display());
     assert_refused(&error, Kind::Io, &opened, "choose another path");
-    assert!(error.source().is_some() && error.io_kind().is_some());
+    assert!(error.source().is_some() && io_kind(&error).is_some());
     assert!(format!("{error:?}").contains("Io"));
 }
 
-/// What a server says on a file system of its own. `None` where there is no such thing.
+/// The output of a server on its own file system. `None` where it cannot be mounted.
 fn on_tmpfs(home: &Home, options: &str) -> Option<String> {
     const SCRIPT: &str = r#"mount -t tmpfs -o "$1,mode=700" tmpfs "$2" && shift 2 && exec "$@""#;
     let unshare = || {

@@ -110,7 +110,7 @@ async fn a_lock_file_that_is_not_a_plain_file_of_ours_is_refused() {
     fs::remove_file(&lock).unwrap();
 
     fs::hard_link(&precious, &lock).unwrap();
-    refused("has other names");
+    refused("has other hard links");
     fs::remove_file(&lock).unwrap();
 
     if !is_root() {

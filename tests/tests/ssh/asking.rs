@@ -73,7 +73,10 @@ fn an_ssh_that_is_killed_is_told_and_takes_the_job_there_with_it() {
     let output = client.wait_with_output().unwrap();
     assert_eq!(code(&output), Some(76));
     let told = stderr(&output);
-    assert!(told.contains("is lost") && told.contains("ssh was ended by signal 9"), "{told}");
+    assert!(
+        told.contains("lost the connection") && told.contains("ssh was ended by signal 9"),
+        "{told}"
+    );
     wait_for_end(job);
 }
 
@@ -104,7 +107,7 @@ fn staying(sshd: &Sshd, server: &Server, as_json: bool) -> (Child, i32) {
 #[test]
 fn a_refusal_of_the_connection_is_the_answer() {
     let Some(sshd) = Sshd::start() else { return };
-    let server = Server::start(&["--connections", "1"]);
+    let server = Server::start(&["--connections", "1", "--control-connections", "0"]);
     let _only = wait_for(|| connection(&server)).expect("it is taken once others have gone");
     let output = sshd.client(&server.socket()).arg("status").output().unwrap();
     assert_eq!(code(&output), Some(75), "{}", stderr(&output));

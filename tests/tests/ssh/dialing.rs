@@ -9,7 +9,7 @@ use std::{
 use super::*;
 
 fn dial(socket: &Path) -> Child {
-    let mut command = Command::new(binary("client"));
+    let mut command = Command::new(binary("kakehi"));
     command.arg("--socket").arg(socket).arg("dial-stdio").env_remove("KAKEHI_SOCKET");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -97,10 +97,10 @@ fn no_server_is_told_to_a_person_and_to_the_client_at_the_other_end() {
     drop(UnixListener::bind(&socket).unwrap());
     let output = dial(&socket).wait_with_output().unwrap();
     assert_eq!(code(&output), Some(69));
-    assert!(stderr(&output).starts_with("error: nobody listens on "), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("error: no server listens on "), "{}", stderr(&output));
     assert_eq!(stderr(&output).lines().count(), 3);
 
-    let mut command = Command::new(binary("client"));
+    let mut command = Command::new(binary("kakehi"));
     let output = command.arg("--socket").arg(&socket).args(["dial-stdio", "--announce"]).output();
     let output = output.unwrap();
     assert_eq!((code(&output), stdout(&output)), (Some(69), ""));

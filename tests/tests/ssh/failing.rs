@@ -39,16 +39,16 @@ fn a_machine_without_the_client_is_one_clear_error() {
     let Some(sshd) = Sshd::start() else { return };
     let mut client = sshd.client(Path::new("/nowhere"));
     let output = client.env("KAKEHI_REMOTE_CLIENT", "no-such-client").arg("status").output();
-    let parts = ["client is not there on", "no-such-client", "KAKEHI_REMOTE_CLIENT="];
+    let parts = ["cannot find", "no-such-client", "KAKEHI_REMOTE_CLIENT="];
     assert_one_error(&output.unwrap(), 69, parts);
 
     let mut client = sshd.client(Path::new("/nowhere"));
     let output = client.env("KAKEHI_REMOTE_CLIENT", sshd.path("host.pub")).arg("status").output();
-    assert_one_error(&output.unwrap(), 69, ["client cannot be run on", "denied", "install it"]);
+    assert_one_error(&output.unwrap(), 69, ["cannot run", "denied", "install kakehi"]);
 
     let mut client = sshd.client(Path::new("/nowhere"));
     let output = client.env("KAKEHI_REMOTE_CLIENT", "true").arg("status").output().unwrap();
-    assert_one_error(&output, 76, ["is not Kakehi's client", "login script", "true doctor"]);
+    assert_one_error(&output, 76, ["is not kakehi", "login script", "true doctor"]);
 }
 
 #[test]
@@ -61,7 +61,11 @@ fn a_machine_without_the_server_is_told_by_the_doctor_there() {
 
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let output = sshd.client(&socket).arg("status").output().unwrap();
-    assert_one_error(&output, 69, ["nobody listens on", "left from a server", "start the server"]);
+    assert_one_error(
+        &output,
+        69,
+        ["no server listens on", "remains from a server", "start the server"],
+    );
 
     let long = sshd.path(&"x".repeat(108));
     let output = sshd.client(&long).arg("status").output().unwrap();
@@ -90,7 +94,7 @@ fn a_machine_that_does_not_answer_is_not_waited_for_longer_than_asked() {
 
     drop(silent);
     let output = sshd.client_of(&url).arg("status").output().unwrap();
-    assert_one_error(&output, 69, ["cannot connect to 127.0.0.1", "refused", "see whether"]);
+    assert_one_error(&output, 69, ["cannot connect to 127.0.0.1", "refused", "check the login"]);
 }
 
 #[test]
@@ -107,20 +111,20 @@ fn ctrl_c_before_there_is_a_connection_ends_ssh_too() {
     assert_one_error(
         &output,
         130,
-        ["interrupted before anything was sent", "not connected", "try"],
+        ["interrupted before the request was sent", "not connected", "try"],
     );
     wait_for_end(ssh);
 }
 
 #[test]
 fn a_machine_without_ssh_and_a_url_that_is_none_are_told() {
-    let mut client = Command::new(binary("client"));
+    let mut client = Command::new(binary("kakehi"));
     let output =
         client.args(["--host", "ssh://127.0.0.1", "list"]).env("PATH", "/nowhere").output();
-    assert_one_error(&output.unwrap(), 69, ["there is no ssh", "no folder of PATH", "install"]);
+    assert_one_error(&output.unwrap(), 69, ["cannot find ssh", "no folder of PATH", "install"]);
 
-    let mut client = Command::new(binary("client"));
+    let mut client = Command::new(binary("kakehi"));
     let output = client.args(["--host", "ssh://-oProxyCommand=id", "list"]).output().unwrap();
     assert_eq!(code(&output), Some(2));
-    assert!(stderr(&output).contains("it names no host"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the host is not valid"), "{}", stderr(&output));
 }

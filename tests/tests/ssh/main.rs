@@ -1,4 +1,4 @@
-//! A server on another machine: the `client` binary through OpenSSH, of which both ends are real.
+//! A server on another machine: the `kakehi` binary through OpenSSH, of which both ends are real.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 mod asking;
 mod dialing;
 mod failing;
+mod many;
 mod sshd;
 
 use std::{

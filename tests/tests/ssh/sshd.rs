@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Permissions},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -32,6 +32,13 @@ impl Sshd {
         if !tools.iter().all(|tool| *tool == "sshd" && in_sbin().is_some() || has_tool(tool)) {
             return None;
         }
+        // Another process may take the port first.
+        let started = (0..5).find_map(|_| Self::try_start(settings));
+        Some(started.expect("sshd listens"))
+    }
+
+    /// `None`: its port was taken meanwhile.
+    fn try_start(settings: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for key in ["host", "user", "wrong"] {
@@ -67,10 +74,13 @@ impl Sshd {
             .stderr(File::create(path("log")).unwrap())
             .spawn()
             .unwrap();
-        let sshd = Self { folder, child, user, port };
-        let listens = wait_for(|| TcpStream::connect(("127.0.0.1", port)).ok());
+        let mut sshd = Self { folder, child, user, port };
+        let listens = wait_for(|| {
+            let has_ended = sshd.child.try_wait().unwrap().is_some();
+            has_ended.then_some(false).or(sshd.log().contains("Server listening").then_some(true))
+        });
         assert!(listens.is_some(), "sshd does not listen:\n{}", sshd.log());
-        Some(sshd)
+        (listens == Some(true)).then_some(sshd)
     }
 
     /// The client, with this machine as the other one, where the server listens on `socket`.
@@ -84,13 +94,13 @@ impl Sshd {
     pub(crate) fn client_of(&self, url: &str) -> Command {
         let mut folders = vec![self.path("bin")];
         folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
-        let mut command = Command::new(binary("client"));
+        let mut command = Command::new(binary("kakehi"));
         command
             .args(["--host", url])
             .stdin(Stdio::null())
             .env("PATH", std::env::join_paths(folders).unwrap())
             .env("SSH_CONFIG", self.path("ssh_config.user"))
-            .env("KAKEHI_REMOTE_CLIENT", binary("client"))
+            .env("KAKEHI_REMOTE_CLIENT", binary("kakehi"))
             .env_remove("KAKEHI_SOCKET");
         command
     }
@@ -146,7 +156,7 @@ fn wrap_ssh(folder: &Path) {
     // By another process, so that no fork of this one holds it open for writing when it is run.
     let write = "printf %s \"$1\" > \"$0\"";
     let status =
-        Command::new("sh").args(["-c", write]).arg(folder.join("ssh")).arg(script).status();
+        Command::new("/bin/sh").args(["-c", write]).arg(folder.join("ssh")).arg(script).status();
     assert!(status.unwrap().success());
     fs::set_permissions(folder.join("ssh"), Permissions::from_mode(0o755)).unwrap();
 }

@@ -1,6 +1,7 @@
-//! How a channel is driven: its `Stream` and its `Sink`.
+//! Driving a channel: as a `Stream` and a `Sink`, or by hand.
 
 use std::{
+    marker::PhantomData,
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -9,54 +10,34 @@ use std::{
 use bytes::BytesMut;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream::FusedStream};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::codec::{Framed, FramedParts};
 
-use crate::{Channel, Decode, Encode, Error, spare};
+use crate::{
+    BusyPoll, Channel, ChannelError, Decode, Encode, Format, codec::Nothing, format::Frame,
+    low_level::Buffer, spare,
+};
 
-/// What is gathered before a feed writes, in bytes.
+/// From how many staged bytes on a feed writes.
 const HIGH_WATER: usize = 64 * 1024;
 
-/// What is moved for a large read to follow it, in bytes; more than that is read on in place.
+/// Up to how many bytes of an unfinished frame are copied to make space for a large read.
 const SMALL: usize = 4 * 1024;
 
 impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Stream for Channel<Tx, Rx, F, S> {
-    type Item = Result<Rx, Error>;
+    type Item = Result<Rx, ChannelError>;
 
     #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.over {
-            return Poll::Ready(None);
-        }
-        let item = match this.poll_framed(cx) {
-            Poll::Pending => {
-                this.settle();
-                return Poll::Pending;
-            }
-            Poll::Ready(item) => item,
-        };
-        Poll::Ready(match item {
-            Some(Ok(message)) => Some(message),
-            Some(Err(error)) => {
-                this.stop_reading();
-                Some(Err(error))
-            }
-            None => {
-                this.stop_reading();
-                None
-            }
-        })
+        self.get_mut().poll_message(cx)
     }
 }
 
-impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
+impl<Tx, Rx, F: Format, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
     #[inline]
-    fn poll_framed(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Result<Rx, Error>, Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, ChannelError>>> {
         let unread = self.framed.read_buffer().len();
         if self.framed.codec().is_drained() && unread < SMALL {
-            // Without this, `Framed` would read 8 bytes at first.
+            // If the buffer has no space, `Framed` reserves only 8 bytes.
             if self.framed.codec().max_incoming() >= spare::SIZE {
                 let mut memory = spare::take();
                 memory.extend_from_slice(self.framed.read_buffer());
@@ -66,11 +47,17 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
                 *self.framed.read_buffer_mut() = BytesMut::with_capacity(size);
             }
         }
-        self.framed.poll_next_unpin(cx)
+        loop {
+            match self.framed.poll_next_unpin(cx) {
+                Poll::Pending
+                    if self.unfinished() > 0 && (self.expect_rest)(self.framed.get_mut()) => {}
+                polled => return polled,
+            }
+        }
     }
 
-    /// Nobody knows for how long it will wait: that holds no memory but an unfinished frame's, at
-    /// most twice what has come of it.
+    /// Releases the read buffer before the task waits. An unfinished frame keeps at most twice its
+    /// size.
     fn settle(&mut self) {
         let buffer = self.framed.read_buffer_mut();
         if buffer.is_empty() {
@@ -90,26 +77,266 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> FusedStream for Channel<Tx, Rx
 }
 
 impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Sink<Tx> for Channel<Tx, Rx, F, S> {
-    type Error = Error;
+    type Error = ChannelError;
 
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ChannelError>> {
         if self.staged() < HIGH_WATER { Poll::Ready(Ok(())) } else { self.as_mut().poll_flush(cx) }
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Tx) -> Result<(), Error> {
+    fn start_send(self: Pin<&mut Self>, message: Tx) -> Result<(), ChannelError> {
         self.get_mut().stage(&message)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let this = self.get_mut();
-        ready!(SinkExt::<&Tx>::poll_flush_unpin(&mut this.framed, cx))?;
-        *this.framed.write_buffer_mut() = BytesMut::new();
-        this.framed.codec_mut().release_outgoing();
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
+        self.get_mut().poll_write(cx)
+    }
+
+    fn poll_close(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ChannelError>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(self.get_mut().framed.get_mut()).poll_shutdown(cx).map_err(ChannelError::from)
+    }
+}
+
+/// Drives a [`Channel`] by hand, as a server loop does: stages without waiting, receives and sends
+/// messages of several types, and reads its counters.
+///
+/// Outside of the semver promise.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
+/// use std::future::poll_fn;
+/// use kakehi_channel::{Channel, low_level::LowLevel};
+///
+/// let (mut left, mut right) = Channel::<String, ()>::pair()?;
+/// left.stage("borrowed")?;
+/// assert_eq!(left.staged(), "\"borrowed\"\0".len());
+/// left.flush().await?;
+/// assert_eq!((left.staged(), left.memory()), (0, 0));
+///
+/// let text: String = poll_fn(|cx| right.poll_message(cx)).await.expect("a message")?;
+/// assert_eq!((text.as_str(), right.received()), ("borrowed", 11));
+/// # Ok(()) }
+/// ```
+pub trait LowLevel {
+    /// The channel's format.
+    type Format;
+    /// The channel's byte stream.
+    type Stream;
+
+    /// Stages a message of any type that the format can encode. Never waits: the caller bounds
+    /// what is [`staged`](Self::staged).
+    ///
+    /// # Errors
+    /// [`ChannelError::is_unencodable`] or [`ChannelError::is_too_large`]: nothing was staged.
+    fn stage<M: ?Sized>(&mut self, message: &M) -> Result<(), ChannelError>
+    where
+        Self::Format: Encode<M>,
+        Self::Stream: AsyncWrite + Unpin;
+
+    /// Stages frames from [`encode_frame`](crate::low_level::encode_frame) and leaves `frames`
+    /// empty. Copies no byte if nothing is staged yet.
+    fn stage_frames(&mut self, frames: &mut Buffer);
+
+    /// How many bytes are staged and not yet written.
+    fn staged(&self) -> usize;
+
+    /// The largest frame that may be sent, in bytes.
+    fn max_outgoing(&self) -> usize;
+
+    /// Writes all that is staged, like `poll_flush` of the channel's sink.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>>
+    where
+        Self::Stream: AsyncWrite + Unpin;
+
+    /// Receives the next frame and decodes it as a message of type `M`, like `poll_next` of the
+    /// channel's stream.
+    fn poll_message<M>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<M, ChannelError>>>
+    where
+        Self::Format: Decode<M>,
+        Self::Stream: AsyncRead + Unpin;
+
+    /// How many bytes of an unfinished frame have arrived.
+    fn unfinished(&self) -> usize;
+
+    /// How many bytes all frames received so far have taken.
+    fn received(&self) -> u64;
+
+    /// How many bytes of memory the channel's buffers hold: none while it is idle.
+    fn memory(&self) -> usize;
+
+    /// Ends the stream of messages: nothing more is read, and what was read is dropped.
+    fn stop_reading(&mut self);
+
+    /// The byte stream. Reading from it or writing to it breaks the framing.
+    fn stream_mut(&mut self) -> &mut Self::Stream;
+}
+
+impl<Tx, Rx, F, S> LowLevel for Channel<Tx, Rx, F, S> {
+    type Format = F;
+    type Stream = S;
+
+    fn stage<M: ?Sized>(&mut self, message: &M) -> Result<(), ChannelError>
+    where
+        F: Encode<M>,
+        S: AsyncWrite + Unpin,
+    {
+        self.framed.start_send_unpin(message)
+    }
+
+    fn stage_frames(&mut self, frames: &mut Buffer) {
+        frames.give_to(self.framed.write_buffer_mut());
+    }
+
+    fn staged(&self) -> usize {
+        self.framed.write_buffer().len()
+    }
+
+    fn max_outgoing(&self) -> usize {
+        self.framed.codec().max_outgoing()
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        ready!(SinkExt::<Nothing>::poll_flush_unpin(&mut self.framed, cx))?;
+        *self.framed.write_buffer_mut() = BytesMut::new();
+        self.framed.codec_mut().release_outgoing();
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(self.as_mut().poll_flush(cx))?;
-        Pin::new(self.get_mut().framed.get_mut()).poll_shutdown(cx).map_err(Error::from)
+    #[inline]
+    fn poll_message<M>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<M, ChannelError>>>
+    where
+        F: Decode<M>,
+        S: AsyncRead + Unpin,
+    {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let found = match self.poll_frame(cx) {
+            Poll::Pending => {
+                self.settle();
+                return Poll::Pending;
+            }
+            Poll::Ready(found) => found,
+        };
+        Poll::Ready(match found {
+            Some(Ok(frame)) => Some(self.framed.codec_mut().take(frame)),
+            Some(Err(error)) => {
+                self.stop_reading();
+                Some(Err(error))
+            }
+            None => {
+                self.stop_reading();
+                None
+            }
+        })
+    }
+
+    fn unfinished(&self) -> usize {
+        self.framed.read_buffer().len()
+    }
+
+    fn received(&self) -> u64 {
+        self.framed.codec().received_bytes()
+    }
+
+    fn memory(&self) -> usize {
+        self.framed.read_buffer().capacity()
+            + self.framed.write_buffer().capacity()
+            + self.framed.codec().memory()
+    }
+
+    fn stop_reading(&mut self) {
+        self.over = true;
+        *self.framed.read_buffer_mut() = BytesMut::new();
+        self.framed.codec_mut().release_incoming();
+    }
+
+    fn stream_mut(&mut self) -> &mut S {
+        self.framed.get_mut()
+    }
+}
+
+impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
+    /// Returns the same channel for messages of other types. It keeps what was read and not yet
+    /// decoded, and what was staged and not yet written.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
+    /// let (left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
+    /// let mut left = left.with_messages::<String, u8>();
+    /// left.send("seven".into()).await?;
+    /// assert!(right.next().await.expect("a text").unwrap_err().is_malformed());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_messages<T, R>(self) -> Channel<T, R, F, S> {
+        let Self { framed, expect_rest, over, messages: _ } = self;
+        Channel { framed, expect_rest, over, messages: PhantomData }
+    }
+
+    /// Wraps the byte stream, so that the channel can poll for a moment before the task sleeps.
+    ///
+    /// In the middle of a frame, the channel then also reads past the runtime until the stream is
+    /// empty. A read of a Unix socket ends at each message with descriptors. The runtime then
+    /// assumes that the socket is empty.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
+    /// use kakehi_channel::{BUSY_POLL, BusyPoll, Channel, low_level::LowLevel};
+    ///
+    /// let (left, mut right) = Channel::<u8, u8>::pair()?;
+    /// let mut left = left.busy_poll(|socket| BusyPoll::new(socket, BUSY_POLL));
+    /// left.send(7).await?;
+    /// left.stream_mut().expect_soon();
+    /// let answer = tokio::join!(left.next(), async {
+    ///     right.next().await.expect("a number")?;
+    ///     right.send(8).await
+    /// });
+    /// assert_eq!(answer.0.expect("an answer")?, 8);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn busy_poll(self, wrap: impl FnOnce(S) -> BusyPoll<S>) -> Channel<Tx, Rx, F, BusyPoll<S>> {
+        self.over(wrap, BusyPoll::expect_rest)
+    }
+
+    /// The same channel over another stream.
+    fn over<T>(
+        self,
+        wrap: impl FnOnce(S) -> T,
+        expect_rest: fn(&mut T) -> bool,
+    ) -> Channel<Tx, Rx, F, T> {
+        let mut from = self.framed.into_parts();
+        from.codec.give_back(&mut from.read_buf);
+        let mut framed = if from.read_buf.is_empty() {
+            // Without memory, where `from_parts` would allocate some.
+            Framed::with_capacity(wrap(from.io), from.codec, 0)
+        } else {
+            let mut to = FramedParts::new::<Nothing>(wrap(from.io), from.codec);
+            to.read_buf = from.read_buf;
+            Framed::from_parts(to)
+        };
+        *framed.write_buffer_mut() = from.write_buf;
+        Channel { framed, expect_rest, over: self.over, messages: self.messages }
+    }
+}
+
+impl<Tx, Rx, F, S> Channel<Tx, Rx, F, BusyPoll<S>> {
+    /// Unwraps the byte stream, which is no longer polled.
+    #[must_use]
+    pub fn without_busy_poll(self) -> Channel<Tx, Rx, F, S> {
+        self.over(BusyPoll::into_inner, |_| false)
     }
 }

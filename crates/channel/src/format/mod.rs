@@ -1,4 +1,4 @@
-//! What a wire is: how a frame is found, decoded and encoded. Formats see bytes, never a socket.
+//! Formats: how frames are found, decoded and encoded. They see bytes, never a socket.
 
 mod json;
 #[cfg(feature = "sozu")]
@@ -12,127 +12,108 @@ pub use json::Json;
 #[cfg(feature = "sozu")]
 pub use sozu::Sozu;
 
-use crate::{Buffer, Error, buffer::Full};
+use crate::{
+    ChannelError,
+    buffer::{Buffer, Full},
+};
 
 /// Finds the boundaries of frames.
 ///
-/// The size of a frame is what stands on the wire: the payload with its delimiter or header.
+/// The size of a frame includes its delimiter or header.
 ///
 /// ```
-/// use kakehi_channel::{Error, Format, Frame};
+/// use kakehi_channel::{ChannelError, Format, low_level::Frame};
 ///
-/// /// Text, each frame on a line of its own.
+/// /// Lines of text.
 /// #[derive(Default)]
 /// struct Lines;
 ///
 /// impl Format for Lines {
-///     fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+///     fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError> {
 ///         let end = data.iter().take(max).position(|byte| *byte == b'\n');
 ///         match end {
 ///             Some(end) => Ok(Some(Frame { payload: 0..end, len: end + 1 })),
-///             None if data.len() >= max => Err(Error::too_large(max + 1, max)),
+///             None if data.len() >= max => Err(ChannelError::too_large(max + 1, max)),
 ///             None => Ok(None),
 ///         }
 ///     }
 /// }
 ///
 /// assert_eq!(Lines.find(b"one\ntwo", 100).unwrap(), Some(Frame { payload: 0..3, len: 4 }));
+/// assert_eq!(Lines.find(b"one", 100).unwrap(), None);
 /// assert!(Lines.find(b"one", 3).unwrap_err().is_too_large());
 /// ```
 pub trait Format {
-    /// Looks for one whole frame at the start of `data`, of at most `max` bytes. `None`: more
+    /// Finds one whole frame of at most `max` bytes at the start of `data`. Returns `None` if more
     /// bytes are needed.
     ///
-    /// `data` starts where the frame found before ended. As long as the answer is `None`, the
-    /// next call sees the same bytes with more behind them, so that an implementation can
-    /// remember how far it has looked.
-    ///
-    /// ```
-    /// use kakehi_channel::{Format, Frame, Json};
-    ///
-    /// let mut json = Json::default();
-    /// assert_eq!(json.find(b"{}", 100).unwrap(), None);
-    /// assert_eq!(json.find(b"{}\0{", 100).unwrap(), Some(Frame { payload: 0..2, len: 3 }));
-    /// ```
+    /// `data` starts behind the last frame. After `None`, the next call gets the same bytes and
+    /// more, so an implementation can remember how far it has searched.
     ///
     /// # Errors
-    /// When the frame is over `max`, or its boundaries make no sense. Both are final: where the
-    /// next frame starts is not known any more.
-    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error>;
+    /// If the frame is over `max`, or its boundaries are impossible. Both are fatal, because the
+    /// start of the next frame is then unknown.
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError>;
 }
 
-/// Where a frame is, in the bytes given to [`Format::find`].
-///
-/// ```
-/// let frame = kakehi_channel::Frame { payload: 8..10, len: 10 };
-/// assert!(frame.payload.end <= frame.len);
-/// ```
+/// The position of a frame in the bytes given to [`Format::find`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The message in it.
+    /// The range of its message.
     pub payload: Range<usize>,
-    /// All of it, delimiter or header included.
+    /// Its length in bytes, including its delimiter or header.
     pub len: usize,
 }
 
-/// Reads messages of type `T`.
+/// Decodes messages of type `T`.
 ///
 /// ```
-/// use kakehi_channel::{Decode, Error, Json};
+/// use kakehi_channel::{Decode, ChannelError, Json};
 ///
-/// fn numbers(mut format: impl Decode<Vec<u8>>, payload: &[u8]) -> Result<Vec<u8>, Error> {
+/// fn numbers(mut format: impl Decode<Vec<u8>>, payload: &[u8]) -> Result<Vec<u8>, ChannelError> {
 ///     format.decode(payload)
 /// }
 ///
+/// assert_eq!(numbers(Json::default(), b"[1,2]").unwrap(), [1, 2]);
 /// assert!(numbers(Json::default(), b"nonsense").unwrap_err().is_malformed());
 /// ```
 pub trait Decode<T>: Format {
-    /// Makes a message of one frame's payload.
-    ///
-    /// ```
-    /// use kakehi_channel::{Decode, Json};
-    ///
-    /// let numbers: Vec<u8> = Json::default().decode(b"[1,2]").unwrap();
-    /// assert_eq!(numbers, [1, 2]);
-    /// ```
+    /// Decodes the payload of one frame.
     ///
     /// # Errors
-    /// When the payload is not such a message. The frames behind it are not affected.
-    fn decode(&mut self, payload: &[u8]) -> Result<T, Error>;
+    /// If the payload is not such a message. Later frames are not affected. A channel turns a panic
+    /// into the same error.
+    fn decode(&mut self, payload: &[u8]) -> Result<T, ChannelError>;
 }
 
-/// Writes messages of type `T`.
+/// Encodes messages of type `T`.
 ///
 /// ```
-/// use kakehi_channel::{Buffer, Encode, Error, Json};
+/// use kakehi_channel::{Encode, ChannelError, Json, low_level::Buffer};
 ///
-/// fn number(mut format: impl Encode<u8>, out: &mut Buffer) -> Result<(), Error> {
+/// fn number(mut format: impl Encode<u8>, out: &mut Buffer) -> Result<(), ChannelError> {
 ///     format.encode(&7, out)
 /// }
 ///
+/// let mut out = Buffer::new(64, 1024);
+/// number(Json::default(), &mut out).unwrap();
+/// assert_eq!(out.data(), b"7\0");
 /// assert!(number(Json::default(), &mut Buffer::fixed(1)).unwrap_err().is_too_large());
 /// ```
 pub trait Encode<T: ?Sized>: Format {
-    /// Appends the message as one whole frame to `out`, in any number of pieces. What an error
-    /// leaves there is for the caller to remove: [`encode_frame`] does.
-    ///
-    /// ```
-    /// use kakehi_channel::{Buffer, Encode, Json};
-    ///
-    /// let mut out = Buffer::new(64, 1024);
-    /// Json::default().encode("text", &mut out).unwrap();
-    /// assert_eq!(out.data(), b"\"text\"\0");
-    /// ```
+    /// Appends the message to `out` as one frame. After an error, `out` may contain a part of it;
+    /// [`encode_frame`] removes that part.
     ///
     /// # Errors
-    /// When the message cannot be encoded, or `out` is full.
-    fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error>;
+    /// If the message cannot be encoded, or `out` is full.
+    fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), ChannelError>;
 }
 
-/// Appends `message` to `out` as one frame of at most `max` bytes: whole, or not at all.
+/// Appends `message` to `out` as one frame of at most `max` bytes. After an error, `out` is
+/// unchanged.
 ///
 /// ```
-/// use kakehi_channel::{Buffer, Json, encode_frame};
+/// use kakehi_channel::{Json, low_level::{Buffer, encode_frame}};
 ///
 /// let mut out = Buffer::new(64, 1024);
 /// encode_frame(&mut Json::default(), "short", &mut out, 10).unwrap();
@@ -142,27 +123,27 @@ pub trait Encode<T: ?Sized>: Format {
 /// ```
 ///
 /// # Errors
-/// When the message cannot be encoded, is over `max`, or does not fit into `out`.
+/// If the message cannot be encoded, is over `max`, or does not fit into `out`.
 #[inline]
 pub fn encode_frame<F: Encode<T>, T: ?Sized>(
     format: &mut F,
     message: &T,
     out: &mut Buffer,
     max: usize,
-) -> Result<(), Error> {
+) -> Result<(), ChannelError> {
     let before = out.len();
     let max = max.min(out.max() - before);
     let result = match format.encode(message, out) {
         Ok(()) if out.len() - before <= max => return Ok(()),
         Err(error) if !error.is_too_large() => Err(error),
-        _ => Err(Error::too_large(max.saturating_add(1), max)),
+        _ => Err(ChannelError::too_large(max.saturating_add(1), max)),
     };
     out.truncate(before);
     result
 }
 
-/// A message outgrew the buffer that it was being encoded into.
-impl From<Full> for Error {
+/// A message did not fit into its buffer.
+impl From<Full> for ChannelError {
     fn from(full: Full) -> Self {
         Self::too_large(full.wanted, full.max)
     }

@@ -1,21 +1,21 @@
-//! The Sōzu proxy's framing: a length, then protobuf.
+//! The format of the Sōzu proxy: a length, then protobuf.
 
 use prost::Message;
 
 use super::{Decode, Encode, Format, Frame};
-use crate::{Buffer, Error};
+use crate::{ChannelError, buffer::Buffer};
 
 /// The length is a `u64` in little-endian order.
 const HEADER: usize = size_of::<u64>();
 
-/// The framing of the command socket of [Sōzu](https://github.com/sozu-proxy/sozu): 8 bytes of
-/// little-endian length, which counts itself, then a protobuf message.
+/// The format of the command socket of [Sōzu](https://github.com/sozu-proxy/sozu): 8 bytes of
+/// little-endian length, which includes itself, then a protobuf message.
 ///
-/// The message types are any that [prost](https://docs.rs/prost) can read and write. Lengths are
-/// judged as the 64-bit numbers that they are, on every platform, before anything is allocated.
+/// Messages are of any type that [prost](https://docs.rs/prost) can decode and encode. Lengths are
+/// checked as 64-bit numbers on every platform, before memory is allocated.
 ///
 /// ```
-/// use kakehi_channel::{Format, Frame, Sozu};
+/// use kakehi_channel::{Format, Sozu, low_level::Frame};
 ///
 /// let status_request = [10, 0, 0, 0, 0, 0, 0, 0, 0x62, 0];
 /// let frame = Sozu.find(&status_request, 1024).unwrap();
@@ -29,15 +29,15 @@ pub struct Sozu;
 
 impl Format for Sozu {
     #[inline]
-    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError> {
         let Some(header) = data.first_chunk() else { return Ok(None) };
         let declared = u64::from_le_bytes(*header);
         let len = match usize::try_from(declared) {
             Ok(len) if len <= max => len,
-            _ => return Err(Error::too_large_u64(declared, max)),
+            _ => return Err(ChannelError::too_large_u64(declared, max)),
         };
         if len < HEADER {
-            return Err(Error::invalid_length(declared));
+            return Err(ChannelError::invalid_length(declared));
         }
         Ok((data.len() >= len).then_some(Frame { payload: HEADER..len, len }))
     }
@@ -45,14 +45,14 @@ impl Format for Sozu {
 
 impl<T: Message + Default> Decode<T> for Sozu {
     #[inline]
-    fn decode(&mut self, payload: &[u8]) -> Result<T, Error> {
-        T::decode(payload).map_err(Error::malformed)
+    fn decode(&mut self, payload: &[u8]) -> Result<T, ChannelError> {
+        T::decode(payload).map_err(ChannelError::malformed)
     }
 }
 
 impl<T: Message> Encode<T> for Sozu {
     #[inline]
-    fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error> {
+    fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), ChannelError> {
         let len = HEADER.saturating_add(message.encoded_len());
         out.put_with(len, |bytes| {
             // usize is at most 64 bits wide.

@@ -11,7 +11,7 @@ use proptest::{
 use tokio_util::codec::Decoder as _;
 
 use super::{Decode, Format, Frame, Json};
-use crate::{Error, Limits, codec::Codec};
+use crate::{BufferLimits, ChannelError, codec::Codec};
 
 const MAX: usize = 4_000;
 
@@ -72,13 +72,13 @@ fn each_byte_is_looked_at_once_however_the_stream_is_cut() {
 struct Watched(Rc<RefCell<Json>>);
 
 impl Format for Watched {
-    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError> {
         self.0.borrow_mut().find(data, max)
     }
 }
 
 impl Decode<usize> for Watched {
-    fn decode(&mut self, payload: &[u8]) -> Result<usize, Error> {
+    fn decode(&mut self, payload: &[u8]) -> Result<usize, ChannelError> {
         Ok(payload.len())
     }
 }
@@ -87,8 +87,8 @@ impl Decode<usize> for Watched {
 fn in_a_channels_codec_each_byte_is_looked_at_once_too() {
     for_all_streams(|stream, sizes| {
         let json = Rc::new(RefCell::new(Json::default()));
-        let limits = Limits { initial: 16, max: MAX };
-        let mut codec = Codec::<_, usize>::new(Watched(json.clone()), limits, limits);
+        let limits = BufferLimits { initial: 16, max: MAX };
+        let mut codec = Codec::new(Watched(json.clone()), limits, limits);
         let (mut source, mut given, mut found) = (BytesMut::new(), 0, 0);
         for mut piece in pieces(stream, sizes) {
             // As `Framed` does it: a read fills at most the free capacity, and then `decode` is
@@ -102,7 +102,8 @@ fn in_a_channels_codec_each_byte_is_looked_at_once_too() {
                 let (read, rest) = piece.split_at(room.min(piece.len()));
                 source.extend_from_slice(read);
                 (piece, given) = (rest, given + read.len());
-                while codec.decode(&mut source).unwrap().is_some() {
+                while let Some(frame) = codec.decode(&mut source).unwrap() {
+                    let _: usize = codec.take(frame).unwrap();
                     found += 1;
                     assert!(found <= frames_in(stream));
                 }

@@ -1,17 +1,17 @@
-//! What a server answers.
+//! The response of Kakehi's protocol, and what a client reads in a response of any protocol.
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use super::version::{self, Word};
 use crate::VERSION;
 
-/// A response: a JSON object on Kakehi's own wire. A request gets any number of
-/// [`Status::Processing`] ones, then exactly one that is final.
+/// A response: a JSON object in Kakehi's protocol. A request gets any number of progress responses
+/// ([`Status::Processing`]), then exactly one final response.
 ///
-/// The content is any type that serde can read and write. `S` is a string: an owned one for what
-/// is received, `&str` to send what is only borrowed.
+/// The content is of any type that serde can read and write. `S` is `String` in received responses;
+/// a sender may use `&str`.
 ///
 /// ```
 /// use kakehi_channel::{Response, Status};
@@ -23,78 +23,62 @@ use crate::VERSION;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Response<T = serde_json::Value, S = String> {
-    /// The request's; empty where the server cannot know it.
+    /// The id of the request; empty if the server does not know it.
     pub id: S,
-    /// Of the wire: [`VERSION`].
+    /// The version of the protocol: [`VERSION`].
     pub version: u8,
-    /// Whether more will follow, and if not, how it ended.
+    /// Whether more responses follow, and otherwise how the request ended.
     pub status: Status,
-    /// For a person.
+    /// A text for people.
     pub message: S,
-    /// For a program.
+    /// Data for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<T>,
-    /// With [`Status::Error`]: the server said no before anything was started, and why.
+    /// With [`Status::Error`]: why the server refused the request before it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusal>,
 }
 
+/// Constructors.
+///
+/// ```
+/// use kakehi_channel::{Refusal, Response, Status};
+///
+/// assert!(!Response::<()>::processing("ID-1", "half done").status.is_final());
+/// assert!(Response::<()>::ok("ID-1", "done").status.is_final());
+/// assert_eq!(Response::<()>::error("ID-1", "no such job").status, Status::Error);
+/// assert_eq!(Response::ok("ID-1", "counted").with_content(42).content, Some(42));
+/// assert_eq!(
+///     serde_json::to_string(&Response::<()>::refused("ID-1", Refusal::Busy, "later")).unwrap(),
+///     r#"{"id":"ID-1","version":0,"status":"ERROR","message":"later","refused":"busy"}"#,
+/// );
+/// ```
 impl<T> Response<T> {
-    /// Progress: more will follow.
-    ///
-    /// ```
-    /// let response = kakehi_channel::Response::<()>::processing("ID-1", "half done");
-    /// assert!(!response.status.is_final());
-    /// ```
+    /// Creates a progress response.
     #[must_use]
     pub fn processing(id: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(id, Status::Processing, message)
     }
 
-    /// The final answer: it is done.
-    ///
-    /// ```
-    /// let response = kakehi_channel::Response::<()>::ok("ID-1", "done");
-    /// assert!(response.status.is_final());
-    /// ```
+    /// Creates a final response with [`Status::Ok`].
     #[must_use]
     pub fn ok(id: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(id, Status::Ok, message)
     }
 
-    /// The final answer: it failed, or was refused.
-    ///
-    /// ```
-    /// let response = kakehi_channel::Response::<()>::error("ID-1", "no such job");
-    /// assert_eq!(response.status, kakehi_channel::Status::Error);
-    /// ```
+    /// Creates a final response with [`Status::Error`].
     #[must_use]
     pub fn error(id: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(id, Status::Error, message)
     }
 
-    /// The final answer of a server that did not start.
-    ///
-    /// ```
-    /// use kakehi_channel::{Refusal, Response};
-    ///
-    /// let response = Response::<()>::refused("ID-1", Refusal::ShuttingDown, "shutting down");
-    /// assert_eq!(
-    ///     serde_json::to_string(&response).unwrap(),
-    ///     r#"{"id":"ID-1","version":0,"status":"ERROR","message":"shutting down","refused":"shutting_down"}"#,
-    /// );
-    /// ```
+    /// Creates a final response that refuses the request.
     #[must_use]
     pub fn refused(id: impl Into<String>, why: Refusal, message: impl Into<String>) -> Self {
         Self { refused: Some(why), ..Self::error(id, message) }
     }
 
-    /// The same response with `content`.
-    ///
-    /// ```
-    /// let response = kakehi_channel::Response::ok("ID-1", "counted").with_content(42);
-    /// assert_eq!(response.content, Some(42));
-    /// ```
+    /// Adds content.
     #[must_use]
     pub fn with_content(self, content: T) -> Self {
         Self { content: Some(content), ..self }
@@ -112,41 +96,35 @@ impl<T> Response<T> {
     }
 }
 
-/// Where a request stands.
+/// The status of a request.
 ///
 /// ```
 /// use kakehi_channel::Status;
 ///
 /// assert_eq!(serde_json::to_string(&Status::Processing).unwrap(), "\"PROCESSING\"");
 /// assert_eq!(Status::Ok.to_string(), "OK");
+/// assert!(Status::Ok.is_final() && Status::Error.is_final() && !Status::Processing.is_final());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
-    /// It is done.
+    /// The request was carried out.
     Ok,
-    /// It goes on: more responses will follow.
+    /// The request is being carried out. More responses follow.
     Processing,
-    /// It failed, or was refused.
+    /// The request failed or was refused.
     Error,
 }
 
 impl Status {
-    /// Whether this is the last response to its request.
-    ///
-    /// ```
-    /// use kakehi_channel::Status;
-    ///
-    /// assert!(Status::Ok.is_final() && Status::Error.is_final());
-    /// assert!(!Status::Processing.is_final());
-    /// ```
+    /// Whether a response with this status is the final one.
     #[must_use]
     pub fn is_final(self) -> bool {
         self != Self::Processing
     }
 }
 
-/// As on the wire.
+/// The word of the protocol.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -157,7 +135,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Why a server did not start what it was asked for.
+/// Why a server refused a request before it started.
 ///
 /// ```
 /// use kakehi_channel::Refusal;
@@ -170,34 +148,36 @@ impl fmt::Display for Status {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Who asks may not.
+    /// The caller is not allowed to send the request.
     Denied,
-    /// A limit on connections or memory is reached: it may work later.
+    /// A limit on connections or memory is reached. A later attempt may succeed.
     Busy,
-    /// The server is ending: its successor may answer.
+    /// The server is shutting down. Its successor may answer.
     ShuttingDown,
-    /// The request is not one, or of a version that is not spoken.
+    /// The request cannot be decoded, or has another version.
     Malformed,
-    /// The request is over the limit.
+    /// The request is over the size limit.
     TooLarge,
     /// The request took too long to arrive.
     TooSlow,
-    /// A reason that this side does not know.
+    /// The server has no such command.
+    Unsupported,
+    /// A reason that this version of the crate does not know.
     #[serde(other)]
     Other,
 }
 
-/// What a client must know of a response to follow it to the final one, on any wire.
+/// The parts of a response that a client needs to find the final one, in any protocol.
 ///
 /// ```
-/// use kakehi_channel::{Reply, Response, Status};
+/// use kakehi_channel::{Refusal, Response, ResponseMessage, Status};
 ///
-/// /// Of a wire that has no ids.
+/// /// A response of a protocol without ids.
 /// struct Answer {
 ///     failed: bool,
 /// }
 ///
-/// impl Reply for Answer {
+/// impl ResponseMessage for Answer {
 ///     fn status(&self) -> Option<Status> {
 ///         Some(if self.failed { Status::Error } else { Status::Ok })
 ///     }
@@ -207,56 +187,57 @@ pub enum Refusal {
 /// }
 ///
 /// assert_eq!(Answer { failed: false }.status(), Some(Status::Ok));
-/// let response = Response::<()>::ok("ID-1", "done");
-/// assert_eq!(response.id(), Some("ID-1"));
+///
+/// let done = Response::<()>::ok("ID-1", "done");
+/// assert_eq!((done.id(), done.message(), done.refusal()), (Some("ID-1"), Some("done"), None));
+/// let busy = Response::<()>::refused("ID-1", Refusal::Busy, "256 connections already");
+/// assert_eq!(busy.refusal(), Some(Refusal::Busy));
+///
+/// assert!(Response::<()>::processing("ID-1", "").is_keep_alive());
+/// assert!(!Response::<()>::processing("ID-1", "half done").is_keep_alive());
+/// assert!(!Response::<()>::ok("ID-1", "").is_keep_alive());
+///
+/// let text = br#"{"id":"a","version":0,"status":"OK","message":"done","content":"new"}"#;
+/// let response: Response<u32> = ResponseMessage::envelope(text).expect("an envelope");
+/// assert_eq!((response.status, response.content), (Status::Ok, None));
 /// ```
-pub trait Reply {
-    /// Where the request stands; `None`: the response has a status that is not known here, so
-    /// that nothing can be said of what follows.
+pub trait ResponseMessage {
+    /// The status of the request; `None` if the client does not know the status of the response.
+    /// The client then reports an unknown outcome.
     fn status(&self) -> Option<Status>;
 
-    /// The id of the request that is answered; `None` on a wire without ids.
+    /// The id of the request; `None` in a protocol without ids.
     fn id(&self) -> Option<&str>;
 
-    /// Whether it says nothing but that the server is alive.
-    ///
-    /// ```
-    /// use kakehi_channel::{Reply, Response};
-    ///
-    /// assert!(Response::<()>::processing("ID-1", "").is_keep_alive());
-    /// assert!(!Response::<()>::processing("ID-1", "half done").is_keep_alive());
-    /// assert!(!Response::<()>::ok("ID-1", "").is_keep_alive());
-    /// ```
+    /// Whether the response is a keep-alive. Default: no.
     fn is_keep_alive(&self) -> bool {
         false
     }
 
-    /// What it tells a person, if anything.
-    ///
-    /// ```
-    /// use kakehi_channel::{Reply, Response};
-    ///
-    /// assert_eq!(Response::<()>::ok("ID-1", "done").message(), Some("done"));
-    /// ```
+    /// The text for people. Default: none.
     fn message(&self) -> Option<&str> {
         None
     }
 
-    /// Why the server did not start, if it says so.
-    ///
-    /// ```
-    /// use kakehi_channel::{Refusal, Reply, Response};
-    ///
-    /// let busy = Response::<()>::refused("ID-1", Refusal::Busy, "256 connections already");
-    /// assert_eq!(busy.refusal(), Some(Refusal::Busy));
-    /// assert_eq!(Response::<()>::error("ID-1", "no such job").refusal(), None);
-    /// ```
+    /// Why the server refused the request. Default: not refused.
     fn refusal(&self) -> Option<Refusal> {
+        None
+    }
+
+    /// Decodes a payload without its content, where the content is not of the expected type: a
+    /// client calls it after the whole message could not be decoded. `None`, the default, means
+    /// that the rest cannot be decoded either.
+    #[must_use]
+    fn envelope(payload: &[u8]) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = payload;
         None
     }
 }
 
-impl<T> Reply for Response<T> {
+impl<T> ResponseMessage for Response<T> {
     fn status(&self) -> Option<Status> {
         Some(self.status)
     }
@@ -276,6 +257,17 @@ impl<T> Reply for Response<T> {
     fn refusal(&self) -> Option<Refusal> {
         self.refused
     }
+
+    fn envelope(payload: &[u8]) -> Option<Self> {
+        // serde_json does not check the strings that it skips.
+        str::from_utf8(payload).ok()?;
+        let response: Response<IgnoredAny> = serde_json::from_slice(payload).ok()?;
+        let Response { id, version, status, message, refused, content: _ } = response;
+        if refused.is_some() && status != Status::Error {
+            return None;
+        }
+        Some(Self { id, version, status, message, content: None, refused })
+    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Response<T> {
@@ -291,7 +283,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Response<T> {
 #[serde(rename = "response", bound = "T: Deserialize<'de>")]
 struct Fields<T> {
     id: String,
-    #[serde(deserialize_with = "version::ours")]
+    #[serde(deserialize_with = "version::read_version")]
     version: u8,
     status: Word<Status>,
     message: String,

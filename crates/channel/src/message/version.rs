@@ -1,4 +1,4 @@
-//! The version of the wire, and how an object is read.
+//! The version of the protocol, and how objects are read.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,15 +7,18 @@ use serde::{
     de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// The version of the wire that this crate speaks.
+/// The version of the protocol that this crate implements.
 ///
 /// ```
 /// assert_eq!(kakehi_channel::VERSION, 0);
 /// ```
 pub const VERSION: u8 = 0;
 
-/// Reads a version and refuses all but ours, naming both.
-pub(super) fn ours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+/// Reads a version, and fails with both versions if it is another one.
+///
+/// # Errors
+/// It is another version, or no number.
+pub fn read_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     deserializer.deserialize_u64(Version)
 }
 
@@ -38,7 +41,7 @@ impl Visitor<'_> for Version {
     }
 }
 
-/// Reads `T` from an object only: serde by itself would take an array for a struct.
+/// Reads `T` from an object only. serde by itself also reads a struct from an array.
 pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
@@ -46,9 +49,10 @@ pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_map(Object { expected, object: PhantomData })
 }
 
-/// An enum of bare words, read from a string only: serde by itself would take an object that has
-/// such a word as its key.
-pub(super) struct Word<T>(pub(super) T);
+/// An enum of words, read from a string only. serde by itself also reads it from an object with such
+/// a key.
+#[derive(Debug)]
+pub struct Word<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Word<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

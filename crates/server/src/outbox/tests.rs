@@ -14,13 +14,13 @@ use super::*;
 const LOW: usize = LOW_WATER as usize;
 
 fn outbox() -> Outbox {
-    Outbox::new(Peer::own(), &Limits::default(), CancellationToken::new())
+    Outbox::new(Peer::own(), &Limits::default(), Arc::default())
 }
 
-/// Sends progress until there is no room for more. Says how many bytes that took.
-fn fill(outbox: &Outbox, serial: u64) -> usize {
+/// Sends progress until the outbox is full. Returns its size in bytes.
+fn fill(outbox: &Outbox, number: u64) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
-    while let Poll::Ready(sent) = outbox.poll_push::<Json, ()>(serial, "step", None, &mut cx) {
+    while let Poll::Ready(sent) = outbox.poll_push::<Json, ()>(number, "step", None, &mut cx) {
         sent.unwrap().unwrap();
     }
     let mut size = 0;
@@ -32,29 +32,29 @@ fn fill(outbox: &Outbox, serial: u64) -> usize {
 }
 
 #[test]
-fn a_burst_starts_small_and_so_does_the_next_requests() {
+fn the_first_burst_of_each_request_is_small() {
     let outbox = outbox();
     for _ in 0..2 {
-        let serial = outbox.open("a");
-        let first = fill(&outbox, serial);
+        let number = outbox.open("a", "".into());
+        let first = fill(&outbox, number);
         assert!((LOW..2 * LOW).contains(&first), "{first}");
-        assert!(fill(&outbox, serial) >= 2 * LOW);
+        assert!(fill(&outbox, number) >= 2 * LOW);
     }
 }
 
 #[test]
-fn answers_that_wait_behind_each_other_are_one_burst() {
+fn pipelined_responses_are_one_burst() {
     let outbox = outbox();
-    let serial = outbox.open("a");
-    fill(&outbox, serial);
+    let number = outbox.open("a", "".into());
+    fill(&outbox, number);
     outbox.close::<Json, ()>(Status::Ok, "done", None, None).unwrap();
-    let serial = outbox.open("b");
-    assert!(fill(&outbox, serial) >= 2 * LOW);
+    let number = outbox.open("b", "".into());
+    assert!(fill(&outbox, number) >= 2 * LOW);
 }
 
 #[test]
-fn a_connection_that_waits_holds_little_memory_for_what_is_not_sent() {
-    /// Fails once most of it is written.
+fn a_parked_connection_releases_the_memory_of_an_unsent_response() {
+    /// Fails after most of it is written.
     struct Broken;
 
     impl Serialize for Broken {
@@ -65,18 +65,18 @@ fn a_connection_that_waits_holds_little_memory_for_what_is_not_sent() {
     }
 
     let outbox = outbox();
-    outbox.open(&"id".repeat(LOW));
+    outbox.open(&"id".repeat(LOW), "".into());
     outbox.close::<Json, _>(Status::Ok, "", Some(&Broken), None).unwrap_err();
-    outbox.open("a");
+    outbox.open("a", "".into());
     assert!(outbox.lock().frames.capacity() > LOW);
-    outbox.leave(Waker::noop());
+    outbox.park(Waker::noop());
     let state = outbox.lock();
     assert!(state.frames.capacity() <= LOW, "{}", state.frames.capacity());
     assert!(state.id.capacity() <= LOW, "{}", state.id.capacity());
 }
 
 #[test]
-fn a_connection_is_woken_while_it_waits_and_not_while_it_answers() {
+fn progress_wakes_only_a_parked_connection() {
     #[derive(Default)]
     struct Count(AtomicUsize);
 
@@ -88,19 +88,19 @@ fn a_connection_is_woken_while_it_waits_and_not_while_it_answers() {
 
     let (outbox, count) = (outbox(), Arc::new(Count::default()));
     let connection = Waker::from(Arc::clone(&count));
-    let woken_by_progress = |serial| {
+    let woken_by_progress = |number| {
         let mut cx = Context::from_waker(Waker::noop());
-        let sent = outbox.poll_push::<Json, ()>(serial, "step", None, &mut cx);
+        let sent = outbox.poll_push::<Json, ()>(number, "step", None, &mut cx);
         assert!(matches!(sent, Poll::Ready(Some(Ok(())))));
         count.0.swap(0, Ordering::Relaxed)
     };
-    outbox.leave(&connection);
-    let serial = outbox.open("a");
-    assert_eq!(woken_by_progress(serial), 0, "it has begun to answer");
-    outbox.leave(&connection);
-    assert_eq!(woken_by_progress(serial), 1, "it waits");
-    assert_eq!(woken_by_progress(serial), 0, "it is awake already");
-    outbox.leave(&connection);
-    outbox.attend();
-    assert_eq!(woken_by_progress(serial), 0, "it is back");
+    outbox.park(&connection);
+    let number = outbox.open("a", "".into());
+    assert_eq!(woken_by_progress(number), 0, "a request has started");
+    outbox.park(&connection);
+    assert_eq!(woken_by_progress(number), 1, "it is parked");
+    assert_eq!(woken_by_progress(number), 0, "it was woken already");
+    outbox.park(&connection);
+    outbox.unpark();
+    assert_eq!(woken_by_progress(number), 0, "it is unparked");
 }

@@ -1,22 +1,22 @@
-//! What a server said to one request, read at once.
+//! A simple decoder of a server's bytes for one request.
 
-use kakehi_channel::{Decode, Json, Reply, Response, Status};
-use kakehi_client::Error;
+use kakehi_channel::{Decode, Json, Response, ResponseMessage, Status};
+use kakehi_client::{Error, Outcome};
 
-/// What the client is ready to receive, in bytes.
+/// The client's limit for a response, in bytes.
 pub(super) const MAX: usize = 512;
 
-/// What a request is to get.
+/// The expected result of one request.
 #[derive(Debug)]
 pub(super) struct Plain {
-    /// Each response before the end that is no keep-alive; `None`: a frame that is no response.
+    /// The responses before the end, without keep-alives. `None` stands for a malformed frame.
     pub(super) progress: Vec<Option<Response>>,
     pub(super) end: End,
-    /// Whether nothing is behind the final response.
+    /// Whether no byte follows the final response.
     pub(super) is_clean: bool,
 }
 
-/// How a request is to end.
+/// The expected end of a request.
 #[derive(Debug)]
 pub(super) enum End {
     Final(Response),
@@ -28,12 +28,12 @@ pub(super) enum End {
 }
 
 impl Plain {
-    /// Of the request `id`, if these bytes came, and then an end, or nothing.
+    /// Decodes the result of the request `id` from these bytes. `has_end`: the stream ends there.
     pub(super) fn of(says: &[u8], id: &str, has_end: bool) -> Self {
         Self::of_first(says, id, has_end).0
     }
 
-    /// The same, with the bytes behind the final response.
+    /// Like [`of`](Self::of). Also returns the bytes after the final response.
     pub(super) fn of_first<'s>(mut says: &'s [u8], id: &str, has_end: bool) -> (Self, &'s [u8]) {
         let mut progress = vec![];
         let end = loop {
@@ -56,21 +56,21 @@ impl Plain {
         (Self { progress, end, is_clean: says.is_empty() }, says)
     }
 
-    /// Whether another request may follow, if nothing is behind.
+    /// Whether the connection can serve another request, if no byte follows.
     pub(super) fn ends_well(&self) -> bool {
         let is_final = matches!(&self.end, End::Final(response) if response.refused.is_none());
         is_final && !self.progress.contains(&None)
     }
 }
 
-/// A server that could not read a request does not know its id.
+/// Whether `response` answers the request `id`. A refusal of an unreadable request has no id.
 fn answers(response: &Response, id: &str) -> bool {
     response.id == id || (response.id.is_empty() && response.status == Status::Error)
 }
 
 impl End {
     /// # Panics
-    /// When `answer` is another end.
+    /// If `answer` differs.
     pub(super) fn check(&self, answer: &Result<Response, Error>) {
         let is_it = match (answer, self) {
             (Ok(answer), Self::Final(expected)) => {
@@ -80,10 +80,11 @@ impl End {
                 let is_refused = expected.refused.is_some();
                 expected.status == Status::Error
                     && error.response() == Some(expected)
-                    && (error.is_refused(), error.is_failed()) == (is_refused, !is_refused)
+                    && (error.outcome() == Outcome::Refused, error.outcome() == Outcome::Failed)
+                        == (is_refused, !is_refused)
             }
             (Ok(_), _) => false,
-            (Err(error), _) if !error.is_unknown() => false,
+            (Err(error), _) if error.outcome() != Outcome::Unknown => false,
             (Err(error), Self::Malformed) => error.is_malformed(),
             (Err(error), Self::Unexpected) => error.is_unexpected(),
             (Err(error), Self::TooLarge) => error.is_too_large(),

@@ -1,4 +1,4 @@
-//! What a client asks for, what the server then does, and what the client is to see of it.
+//! The jobs that clients request: their handler, and the responses that the clients must receive.
 
 use std::{
     panic::resume_unwind,
@@ -11,7 +11,7 @@ use std::{
 
 use arbitrary::Arbitrary;
 use kakehi_channel::Refusal;
-use kakehi_client::{Error, Request, Response, Status};
+use kakehi_client::{Error, Outcome, Request, Response, Status};
 use kakehi_server::{Context, Failure};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -24,14 +24,14 @@ pub(super) struct Job {
     #[arbitrary(default)]
     pub(super) number: u32,
     steps: u8,
-    /// Before each step, in milliseconds.
+    /// The pause before each step, in milliseconds.
     pause: u8,
-    /// Of what stands behind the number in each step's message, in bytes.
+    /// The size of the filler in each message, in bytes.
     size: u16,
     pub(super) ending: Ending,
     /// It cleans up when it is cancelled.
     listens: bool,
-    /// It goes on when its client leaves.
+    /// It detaches from its client.
     outlives: bool,
 }
 
@@ -41,9 +41,9 @@ pub(super) enum Ending {
     Error,
     Refusal,
     Panic,
-    /// OK, with more than may be sent.
+    /// OK, with a message over the limit.
     TooMuch,
-    /// It does not end.
+    /// It never ends.
     Hang,
 }
 
@@ -69,7 +69,7 @@ impl Job {
     }
 }
 
-/// How many handlers began, and how many ended.
+/// The number of running handlers.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     running: AtomicUsize,
@@ -105,7 +105,7 @@ pub(super) async fn handle(
     let _running = Running::new(tally);
     let job = request.command.ok_or_else(|| Failure::new("there is no job"))?;
     if job.outlives {
-        context.outlive_client();
+        context.detach_from_client();
     }
     if !job.listens {
         return work(&job, &context).await;
@@ -129,20 +129,20 @@ async fn work(job: &Job, context: &Context) -> Result<String, Failure> {
         Ending::Ok => Ok(job.number.to_string()),
         Ending::Error => Err(Failure::new(format!("{} failed", job.number))),
         Ending::Refusal => Err(Failure::refused(Refusal::Busy, "later")),
-        // Not by `panic!`: libFuzzer would take it for a crash.
+        // libFuzzer would report `panic!` as a crash.
         Ending::Panic => resume_unwind(Box::new("on purpose")),
         Ending::TooMuch => Ok("x".repeat(2 * MAX)),
         Ending::Hang => std::future::pending().await,
     }
 }
 
-/// What a client has seen of its request.
+/// The responses that a client has received to its request.
 #[derive(Debug)]
 pub(super) struct Seen<'j> {
     job: &'j Job,
     deadline: Duration,
     steps: u8,
-    /// The connection can be used on.
+    /// The connection can serve another request.
     pub(super) has_ended_well: bool,
 }
 
@@ -155,10 +155,10 @@ impl<'j> Seen<'j> {
         assert_eq!(response.id, self.job.number.to_string());
         assert_eq!(response.message, self.job.message(self.steps));
         self.steps += 1;
-        assert!(self.steps <= self.job.steps(), "there are too many");
+        assert!(self.steps <= self.job.steps(), "too many progress responses");
     }
 
-    /// The final response alone.
+    /// Checks a final response without its progress.
     pub(super) fn end(&mut self, end: Result<Response, Error>) {
         match end {
             Ok(response) => {
@@ -168,7 +168,10 @@ impl<'j> Seen<'j> {
             }
             Err(error) => match error.response() {
                 Some(response) => {
-                    assert!(error.is_failed() || error.is_refused(), "{error}");
+                    assert!(
+                        error.outcome() == Outcome::Failed || error.outcome() == Outcome::Refused,
+                        "{error}"
+                    );
                     self.steps = self.job.steps();
                     self.final_response(response);
                 }
@@ -185,7 +188,7 @@ impl<'j> Seen<'j> {
         if response.status == Status::Error && message == "cancelled: the deadline has passed" {
             return assert!(self.may_be_late(), "{self:?}");
         }
-        assert_eq!(self.steps, self.job.steps(), "the progress is there before the end");
+        assert_eq!(self.steps, self.job.steps(), "progress is missing");
         let expected = match self.job.ending {
             Ending::Ok => (Status::Ok, None, number),
             Ending::Error => (Status::Error, None, format!("{number} failed")),
@@ -195,7 +198,7 @@ impl<'j> Seen<'j> {
                 assert!(message.starts_with("the answer cannot be sent"), "{message}");
                 (Status::Error, None, message.to_owned())
             }
-            Ending::Hang => panic!("it had no end: {response:?}"),
+            Ending::Hang => panic!("a final response to a job that hangs: {response:?}"),
         };
         assert_eq!(
             (response.status, response.refused, message),
@@ -203,7 +206,7 @@ impl<'j> Seen<'j> {
         );
     }
 
-    /// Whether the job takes as long as its client waits, or nearly so.
+    /// Whether the job takes at least about as long as its deadline.
     fn may_be_late(&self) -> bool {
         const NEARLY: Duration = Duration::from_millis(5);
         let takes = self.job.pause() * u32::from(self.job.steps());

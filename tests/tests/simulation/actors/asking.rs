@@ -1,11 +1,12 @@
-//! Our client, with one request after the other on its connection.
+//! A client that sends one request at a time on its connection.
 
 use fastrand::Rng;
+use kakehi_channel::low_level::LowLevel;
 use kakehi_channel::{Json, Request, Response, Status};
 use kakehi_client::{Error, Outcome, RequestBuilder};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Client, LATE, connect, judge, reading, request, written};
+use super::{Client, GRACE, LATE, connect, judge, reading, request, written};
 use crate::{
     listener::Port,
     plan::{Command, maybe, milliseconds},
@@ -34,14 +35,14 @@ pub(crate) async fn ask(world: World, port: Port, mut rng: Rng) {
     }
 }
 
-/// Waits for the final answer, or gives up.
+/// Waits for the final response, or drops the future.
 async fn await_answer(world: &World, connection: &mut Client, link: usize, rng: &mut Rng) {
     let (message, token) = request(world, rng);
     let was_open = connection.is_open();
     let before = written(world, link);
     let patience = maybe(rng, 30, |rng| milliseconds(rng, 0..=200));
     let deadline = maybe(rng, 40, |rng| milliseconds(rng, 1..=1000));
-    let mut call = connection.call(message);
+    let mut call = connection.message(message);
     if deadline.is_some() {
         call = call.deadline(deadline);
     }
@@ -57,26 +58,26 @@ async fn await_answer(world: &World, connection: &mut Client, link: usize, rng: 
             result
         }
     };
-    if deadline.is_some_and(|deadline| begun.elapsed() > deadline + LATE) {
+    if deadline.is_some_and(|deadline| begun.elapsed() > deadline + GRACE + LATE) {
         world.judge(Err(format!("{:?} with a deadline of {deadline:?}", begun.elapsed())));
     }
     judge(world, token, result.as_ref());
     if let Err(error) = result {
         has_failed(world, connection, &error);
-        if error.is_not_sent() && written(world, link) != before {
-            world.judge(Err("not sent, and yet written".into()));
+        if error.outcome() == Outcome::NotSent && written(world, link) != before {
+            world.judge(Err("a request with the outcome not_sent was written".into()));
         }
-        if !was_open && !error.is_not_sent() {
+        if !was_open && error.outcome() != Outcome::NotSent {
             world.judge(Err("a closed connection was used".into()));
         }
     }
 }
 
-/// Looks at each response, or leaves in the middle.
+/// Reads each response, or stops before the last one.
 async fn follow(world: &World, connection: &mut Client, link: usize, rng: &mut Rng) {
     let (message, token) = request(world, rng);
     let before = written(world, link);
-    match responses(world, connection.call(message), token, rng).await {
+    match responses(world, connection.message(message), token, rng).await {
         Ok(true) => {}
         Ok(false) => {
             world.lock().court.journal.reach("left in the middle");
@@ -84,15 +85,15 @@ async fn follow(world: &World, connection: &mut Client, link: usize, rng: &mut R
         }
         Err(error) => {
             judge(world, token, Err(&error));
-            if error.is_not_sent() && written(world, link) != before {
-                world.judge(Err("not sent, and yet written".into()));
+            if error.outcome() == Outcome::NotSent && written(world, link) != before {
+                world.judge(Err("a request with the outcome not_sent was written".into()));
             }
             has_failed(world, connection, &error);
         }
     }
 }
 
-/// Says whether all were seen.
+/// Returns whether all responses were read.
 async fn responses(
     world: &World,
     call: RequestBuilder<'_, Request<Command>, Response, Json, Stream>,
@@ -125,7 +126,7 @@ async fn responses(
                 };
                 world.judge(world.run(token, |run| run.end_as(outcome)));
             }
-            // It may come yet.
+            // The response can still come.
             Some(Err(error)) if error.is_timeout() && !error.is_deadline() => {
                 world.lock().court.journal.reach("waited on after a timeout");
             }
@@ -135,11 +136,11 @@ async fn responses(
     Ok(seen.is_over)
 }
 
-/// After an error other than the server's own word, nothing more can be sent.
+/// Checks that the connection is closed after an error, unless the server answered the request.
 fn has_failed(world: &World, connection: &Client, error: &Error) {
     let goes_on = match error.outcome() {
-        Outcome::Failed => true,
-        // What cannot be staged costs nothing but itself.
+        Outcome::Failed | Outcome::Done => true,
+        // A request that cannot be encoded does not affect the connection.
         Outcome::NotSent => error.is_too_large() || error.is_unencodable(),
         Outcome::Refused | Outcome::Unknown => false,
     };

@@ -1,4 +1,4 @@
-//! Who talks to the server: our own clients, and those of anybody.
+//! The clients: `kakehi-client` connections, and raw streams that may send anything.
 
 mod asking;
 mod pipelining;
@@ -8,7 +8,7 @@ mod reading;
 use std::time::Duration;
 
 use fastrand::Rng;
-use kakehi_channel::{Channel, Json, Limits, Request, Response};
+use kakehi_channel::{BufferLimits, Channel, Json, Request, Response};
 use kakehi_client::{Connection, Error};
 use tokio::task::JoinSet;
 
@@ -22,10 +22,13 @@ use crate::{
 
 type Client = Connection<Request<Command>, Response, Json, Stream>;
 
-/// How late a clock may be: it counts in milliseconds.
+/// How long a client waits for the server's answer to the deadline.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How late a timer may fire: tokio's timers have a resolution of 1 ms.
 const LATE: Duration = Duration::from_millis(3);
 
-/// Lets a few of them act.
+/// Spawns one to five clients.
 pub(crate) fn act(world: &World, port: &Port, actors: &mut JoinSet<()>) {
     let mut rng = world.rng();
     for _ in 0..rng.usize(1..=5) {
@@ -38,7 +41,7 @@ pub(crate) fn act(world: &World, port: &Port, actors: &mut JoinSet<()>) {
     }
 }
 
-/// One of our own clients, and the number of its link.
+/// A connection of `kakehi-client`, and the number of its link.
 fn connect(world: &World, port: &Port, rng: &mut Rng) -> Option<(Client, usize)> {
     let stream = port.connect(rng).ok()?;
     let number = stream.number;
@@ -47,10 +50,10 @@ fn connect(world: &World, port: &Port, rng: &mut Rng) -> Option<(Client, usize)>
         (limits.request_bytes, limits.response_bytes)
     };
     let incoming = match rng.u32(..10) {
-        0 => Limits { initial: rng.usize(..50), max: rng.usize(100..600) },
-        _ => Limits { initial: rng.usize(..300), max: response },
+        0 => BufferLimits { initial: rng.usize(..50), max: rng.usize(100..600) },
+        _ => BufferLimits { initial: rng.usize(..300), max: response },
     };
-    let outgoing = Limits { initial: rng.usize(..300), max: request + rng.usize(..100) };
+    let outgoing = BufferLimits { initial: rng.usize(..300), max: request + rng.usize(..100) };
     let clock = |rng: &mut Rng| maybe(rng, 50, |rng| milliseconds(rng, 0..=2000));
     let connection = Connection::new(Channel::with_limits(stream, incoming, outgoing))
         .timeout(clock(rng))
@@ -70,23 +73,23 @@ fn request(world: &World, rng: &mut Rng) -> (Request<Command>, u64) {
     (Request::with_command(id, Command { token, filler }), token)
 }
 
-/// What a client of ours was told must be true; and the server is honest.
+/// Checks the result that a client received against the run of the request.
 fn judge(world: &World, token: u64, result: Result<&Response, &Error>) {
     let outcome = result.err().map(Error::outcome);
-    world.note("told", token, outcome.map_or(9, |outcome| outcome as u64));
+    world.note("outcome", token, outcome.map_or(9, |outcome| outcome as u64));
     world.judge(world.run(token, |run| run.end_as(outcome)));
     match result {
         Ok(response) if response.message != format!("{token} ok") => {
-            world.judge(Err(format!("a client has this answer to {token}: {response:?}")));
+            world.judge(Err(format!("a client received for {token}: {response:?}")));
         }
         Err(error) if error.is_unexpected() || error.is_malformed() => {
-            world.judge(Err(format!("a client was told of {token}: {error}")));
+            world.judge(Err(format!("a client received the error for {token}: {error}")));
         }
         _ => {}
     }
 }
 
-/// How many bytes a client has written on a link.
+/// The number of bytes that the client has written on a link.
 fn written(world: &World, link: usize) -> u64 {
     world.lock().links[link].way(Side::Client).total
 }

@@ -1,7 +1,8 @@
-//! Our client, with many requests at once.
+//! A client that pipelines its requests.
 
 use fastrand::Rng;
 use futures::StreamExt;
+use kakehi_client::Outcome;
 use tokio::time::{sleep, timeout};
 
 use super::{connect, judge, request};
@@ -19,7 +20,7 @@ pub(crate) async fn ask(world: World, port: Port, mut rng: Rng) {
         let tokens: Vec<u64> = requests.iter().map(|(_, token)| *token).collect();
         let patience = maybe(&mut rng, 30, |rng| milliseconds(rng, 0..=300));
         let requests = requests.into_iter().map(|(request, _)| request);
-        let mut pipeline = connection.pipeline_calls(requests);
+        let mut pipeline = connection.pipeline_messages(requests);
         let mut answered = 0;
         let mut is_broken = false;
         loop {
@@ -33,18 +34,18 @@ pub(crate) async fn ask(world: World, port: Port, mut rng: Rng) {
             };
             let Some(result) = item else { break };
             let Some(token) = tokens.get(answered) else {
-                return world.judge(Err("a pipeline yields more than was asked".into()));
+                return world.judge(Err("a pipeline yields more answers than requests".into()));
             };
             answered += 1;
             judge(&world, *token, result.as_ref());
-            is_broken |= result.is_err_and(|error| error.is_unknown());
+            is_broken |= result.is_err_and(|error| error.outcome() == Outcome::Unknown);
         }
         drop(pipeline);
         if patience.is_none() && answered != tokens.len() {
             world.judge(Err(format!("{answered} of {} answers came", tokens.len())));
         }
         if (is_broken || answered != tokens.len()) && connection.is_open() {
-            world.judge(Err("a pipeline was abandoned, and its connection is in use".into()));
+            world.judge(Err("the connection of an abandoned pipeline is open".into()));
         }
     }
 }

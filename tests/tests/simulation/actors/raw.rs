@@ -1,4 +1,4 @@
-//! A client of anybody's, that may send anything and read as it likes.
+//! A raw client that can send any bytes, and can read slowly or not at all.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ const WRONG: &[&str] = &[
 #[derive(Clone, Copy)]
 enum Reading {
     All,
-    /// A little, then nothing for so long.
+    /// Pauses for this time after each read.
     Slowly(Duration),
     Never,
 }
@@ -53,7 +53,7 @@ pub(crate) async fn act(world: World, port: Port, mut rng: Rng) {
     let patience = milliseconds(&mut rng, 0..=1500);
     let (reader, writer) = split(stream);
     let mut own = Rng::with_seed(rng.u64(..));
-    // Dropped in the middle, it leaves in the middle.
+    // The timeout drops both halves, which disconnects in the middle.
     let talk = async { join!(write(&world, writer, &mut own), read(reader, manner)) };
     let Ok(((writer, is_half_closed), reader)) = timeout(patience, talk).await else {
         world.lock().court.journal.reach("left in the middle of the talk");
@@ -68,7 +68,7 @@ pub(crate) async fn act(world: World, port: Port, mut rng: Rng) {
     }
 }
 
-/// Says whether it has closed its sending side.
+/// Writes frames. Returns whether it has closed its sending side.
 async fn write(
     world: &World,
     mut writer: WriteHalf<Stream>,
@@ -83,7 +83,7 @@ async fn write(
             return (writer, false);
         }
         if !goes_on {
-            // An unfinished frame: it stays so.
+            // The frame stays unfinished.
             sleep(milliseconds(rng, 0..=1000)).await;
             return (writer, false);
         }
@@ -121,7 +121,7 @@ async fn read(mut reader: ReadHalf<Stream>, manner: Reading) -> ReadHalf<Stream>
         Reading::Never => (0, None),
     };
     for _ in 0..count {
-        // As long as something comes now and then.
+        // Stops once no byte has come for 100 ms.
         match timeout(Duration::from_millis(100), reader.read(&mut sink)).await {
             Ok(Ok(1..)) => {}
             _ => break,

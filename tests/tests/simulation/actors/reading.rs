@@ -1,8 +1,8 @@
-//! What any client checks in what it reads.
+//! Checks of the responses that a client reads.
 
 use std::time::Duration;
 
-use kakehi_channel::{Reply, Response};
+use kakehi_channel::{Response, ResponseMessage};
 use tokio::{io::AsyncReadExt, time::timeout};
 
 use crate::{
@@ -11,10 +11,10 @@ use crate::{
     world::World,
 };
 
-/// How long a server may take to close once all is answered: it looks twice a second.
+/// How long a server may take to close an answered connection: it checks twice a second.
 const TO_CLOSE: Duration = Duration::from_secs(2);
 
-/// The responses to one request, as its caller sees them.
+/// The responses to one request, as the caller receives them.
 pub(crate) struct Seen {
     token: u64,
     said: u64,
@@ -30,7 +30,7 @@ impl Seen {
     pub(crate) fn progress(&mut self, response: &Response) -> Result<(), String> {
         self.open()?;
         if response.is_keep_alive() {
-            return Err("a keep-alive was shown".into());
+            return Err("a keep-alive reached the caller".into());
         }
         let token = self.token;
         let own = number_of(&response.message, &token.to_string());
@@ -38,7 +38,7 @@ impl Seen {
         let next = if own.is_some() { &mut self.said } else { &mut self.said_by_other };
         let number = own.or(by_other);
         if number != Some(*next) || !content_is_of(response, token) {
-            return Err(format!("a client waits for {next} of {token}, and reads {response:?}"));
+            return Err(format!("a client received instead of {next} of {token}: {response:?}"));
         }
         *next += 1;
         Ok(())
@@ -50,15 +50,15 @@ impl Seen {
         if content_is_of(response, self.token) {
             return Ok(());
         }
-        Err(format!("a client has this answer to {}: {response:?}", self.token))
+        Err(format!("a client received for {}: {response:?}", self.token))
     }
 
     fn open(&self) -> Result<(), String> {
-        if self.is_over { Err("a response behind the final one".into()) } else { Ok(()) }
+        if self.is_over { Err("a response after the final one".into()) } else { Ok(()) }
     }
 }
 
-/// Reads all that still comes. Who has said all, and heard all, must see the end soon.
+/// Reads to the end of the stream. The server must close it soon after all requests are answered.
 pub(crate) async fn to_the_end(world: &World, link: usize, mut stream: Stream) {
     let mut sink = [0; 512];
     loop {
@@ -71,7 +71,7 @@ pub(crate) async fn to_the_end(world: &World, link: usize, mut stream: Stream) {
                     link.is_read_to_its_end() && link.referee.asked.is_empty() && link.is_served
                 };
                 if is_answered {
-                    world.judge(Err(format!("link {link} is answered in full, and not closed")));
+                    world.judge(Err(format!("link {link} is fully answered and stays open")));
                 }
                 return;
             }

@@ -1,25 +1,23 @@
 //! JSON ended by a NUL byte.
 
-mod read;
-mod text;
-mod write;
+mod writer;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::write::{Unwritten, Writer};
+use self::writer::{Unwritten, Writer};
 use super::{Decode, Encode, Format, Frame};
-use crate::{Buffer, Error};
+use crate::{ChannelError, buffer::Buffer};
 
 const DELIMITER: u8 = 0;
 
-/// How the structures of `serde_json` begin that hold JSON as it stands: `RawValue`, and numbers of
-/// any precision. Both are features of it that somebody else may have switched on.
+/// The prefix of the names of `serde_json`'s structures that contain JSON text: `RawValue`, and numbers
+/// of any precision. Any crate of a program can enable these features.
 const RAW: &str = "$serde_json::private::";
 
-/// The format of Kakehi's own wire: one JSON value, then a NUL byte.
+/// Kakehi's format: one JSON value, then a NUL byte.
 ///
-/// No byte is searched twice for the delimiter, however the frame arrives. JSON never contains a
-/// NUL byte, since it writes one in a string as `\u0000`.
+/// JSON never contains a NUL byte, since it writes one in a string as `\u0000`. No byte is searched
+/// twice for the delimiter, even if the frame arrives in pieces.
 ///
 /// ```
 /// use kakehi_channel::{Decode, Format, Json};
@@ -32,7 +30,7 @@ const RAW: &str = "$serde_json::private::";
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Json {
-    /// The length of the prefix that is known to hold no delimiter.
+    /// The length of the prefix that was searched and has no delimiter.
     scanned: usize,
     #[cfg(test)]
     pub(in crate::format) looked_at: usize,
@@ -40,7 +38,7 @@ pub struct Json {
 
 impl Format for Json {
     #[inline]
-    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, Error> {
+    fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError> {
         let within = data.get(..max).unwrap_or(data);
         let fresh = within.get(self.scanned..).unwrap_or_default();
         let found = memchr::memchr(DELIMITER, fresh);
@@ -54,7 +52,9 @@ impl Format for Json {
                 self.scanned = 0;
                 Ok(Some(Frame { payload: 0..end, len: end + 1 }))
             }
-            None if data.len() >= max.max(1) => Err(Error::too_large(max.saturating_add(1), max)),
+            None if data.len() >= max.max(1) => {
+                Err(ChannelError::too_large(max.saturating_add(1), max))
+            }
             None => {
                 self.scanned = within.len();
                 Ok(None)
@@ -65,23 +65,50 @@ impl Format for Json {
 
 impl<T: DeserializeOwned> Decode<T> for Json {
     #[inline]
-    fn decode(&mut self, payload: &[u8]) -> Result<T, Error> {
-        // Checking all of it at once is cheaper than string by string.
-        let text = std::str::from_utf8(payload).map_err(Error::malformed)?;
-        match read::read(text) {
-            Some(message) => Ok(message),
-            None => serde_json::from_str(text).map_err(Error::malformed),
-        }
+    fn decode(&mut self, payload: &[u8]) -> Result<T, ChannelError> {
+        // `from_slice` does not check the strings that it skips. `from_str` is faster, but it can
+        // split a character and panic (serde_json 1.0.154).
+        str::from_utf8(payload).map_err(ChannelError::malformed)?;
+        serde_json::from_slice(payload).map_err(ChannelError::malformed)
     }
 }
 
 impl<T: Serialize + ?Sized> Encode<T> for Json {
     #[inline]
-    fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), Error> {
+    fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), ChannelError> {
         match message.serialize(Writer::new(&mut *out)) {
             Ok(()) => Ok(out.put_all([&[DELIMITER]])?),
             Err(Unwritten::Full(full)) => Err(full.into()),
-            Err(Unwritten::Json(error)) => Err(Error::unencodable(error)),
+            Err(Unwritten::Json(error)) => Err(ChannelError::unencodable(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_not_ascii_is_malformed_in_a_map_with_bool_keys() {
+        let decoded: Result<HashMap<bool, u8>, _> = Json::default().decode("{\"é\":1}".as_bytes());
+        assert!(decoded.unwrap_err().is_malformed());
+    }
+
+    #[test]
+    fn an_unclosed_object_is_malformed_where_a_field_swallows_its_error() {
+        #[derive(Debug)]
+        struct Lenient(#[expect(dead_code, reason = "only its reading matters")] bool);
+
+        impl<'de> serde::Deserialize<'de> for Lenient {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Ok(Self(HashMap::<String, u8>::deserialize(deserializer).is_ok()))
+            }
+        }
+
+        let decoded: Result<HashMap<String, Lenient>, _> =
+            Json::default().decode(br#"{"b":{"a":300}"#);
+        assert!(decoded.unwrap_err().is_malformed());
     }
 }

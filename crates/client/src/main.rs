@@ -1,7 +1,0 @@
-//! The `client` binary: asks a server over its Unix socket.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    kakehi_client::cli::run()
-}

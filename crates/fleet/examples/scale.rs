@@ -1,0 +1,191 @@
+//! Measures many nodes on one broker: time and memory for each node.
+//!
+//! ```sh
+//! cargo run --release -p kakehi-fleet --example scale -- 10 100 1000
+//! ```
+//! It starts a `nats-server` on 127.0.0.1, and four processes that share the nodes.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a program to measure with"
+)]
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use kakehi_channel::Request;
+use kakehi_fleet::{Event, Fleet, Keys, Node, Selector, Summary};
+use kakehi_server::Context;
+use serde_json::Value;
+
+/// How many processes share the nodes.
+const PROCESSES: usize = 4;
+
+/// How many requests are under way at once.
+const UNDER_WAY: usize = 100;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
+    if let Some(role @ ("nodes" | "connections")) = arguments.first().map(String::as_str) {
+        return part(role == "nodes", &arguments[1], number(2), number(3)).await;
+    }
+    let counts: Vec<usize> = (0..arguments.len()).map(number).collect();
+    measure(if counts.is_empty() { &[10, 100, 1000] } else { &counts }).await;
+}
+
+/// One of the processes: so many nodes or plain connections, until its input ends.
+async fn part(is_nodes: bool, url: &str, first: usize, count: usize) {
+    let mut connections = vec![];
+    for number in first..first + count {
+        if is_nodes {
+            let node = Node::connect(url, format!("n{number}"))
+                .labels("role=web".parse().unwrap())
+                .keys(Keys::default().unsigned(true));
+            tokio::spawn(node.serve(async |request: Request<Value>, _: Context| {
+                Ok::<_, String>(request.command.unwrap_or_default().to_string())
+            }));
+        } else {
+            connections.push(async_nats::connect(url).await.unwrap());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    println!("{}", resident());
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut vec![]))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// The resident memory of this process in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A process that ends with its input.
+struct Part {
+    child: Child,
+    _input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Part {
+    fn start(role: &str, url: &str, first: usize, count: usize) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([role, url, &first.to_string(), &count.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, _input: input, output: BufReader::new(output) }
+    }
+
+    /// Waits until it is ready, and returns its memory in KiB.
+    fn ready(&mut self) -> u64 {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts `count` nodes or connections in all, and returns their memory in KiB.
+async fn parts(role: &'static str, url: &str, count: usize) -> (Vec<Part>, u64) {
+    let share = |at: usize| count * at / PROCESSES;
+    let parts: Vec<_> = (0..PROCESSES)
+        .map(|at| Part::start(role, url, share(at), share(at + 1) - share(at)))
+        .collect();
+    tokio::task::spawn_blocking(move || {
+        let mut parts = parts;
+        let memory = parts.iter_mut().map(Part::ready).sum();
+        (parts, memory)
+    })
+    .await
+    .unwrap()
+}
+
+struct Broker(Child);
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn measure(counts: &[usize]) {
+    let program = env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let broker = Command::new(program)
+        .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server is installed");
+    let _broker = Broker(broker);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let url = format!("nats://127.0.0.1:{port}");
+    // The memory of a process without a node.
+    let (empty, nothing) = parts("nodes", &url, 0).await;
+    drop(empty);
+    println!(
+        "| nodes | list | status of all | echo on all | for a node | memory of a node | of its connection |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for count in counts {
+        let (plain, connections) = parts("connections", &url, *count).await;
+        drop(plain);
+        let (nodes, memory) = parts("nodes", &url, *count).await;
+        let each = |memory: u64| (memory.saturating_sub(nothing)) as f64 / *count as f64;
+        let fleet = Fleet::connect(&*url).await.unwrap();
+        let begun = Instant::now();
+        let found = fleet.nodes(Duration::from_secs(1)).await.unwrap().len();
+        let listed = begun.elapsed();
+        assert_eq!(found, *count, "all nodes are listed");
+        let status = all(&fleet, "status", 256, *count).await;
+        let echo = all(&fleet, "echo", UNDER_WAY, *count).await;
+        println!(
+            "| {count} | {listed:.2?} | {status:.2?} | {echo:.2?} | {:.2?} | {:.1} KiB | {:.1} KiB |",
+            echo / u32::try_from(*count).unwrap(),
+            each(memory),
+            each(connections),
+        );
+        drop(nodes);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Sends `command` to all nodes, whose names are known, and returns how long that took.
+async fn all(fleet: &Fleet, command: &str, under_way: usize, count: usize) -> Duration {
+    let names = (0..count).map(|number| format!("n{number}").parse().unwrap()).collect();
+    let begun = Instant::now();
+    let all = fleet.all("role=web".parse::<Selector>().unwrap()).under_way(under_way);
+    let mut events = all.send_to(names, command).unwrap();
+    let mut summary = Summary::default();
+    while let Some((_, event)) = events.next().await {
+        if let Event::Ended(ended, _) = event {
+            summary.add(&ended);
+        }
+    }
+    assert_eq!(summary.ok, count, "{summary:?}");
+    begun.elapsed()
+}

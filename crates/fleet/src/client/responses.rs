@@ -1,0 +1,213 @@
+//! The responses to one request of the fleet.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use futures::{Stream, StreamExt};
+use kakehi_channel::{Response, ResponseMessage, Status};
+use kakehi_client::{Error, Outcome};
+use serde::de::DeserializeOwned;
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{
+    driver::{Item, Taken},
+    failure::Failure,
+};
+
+/// The responses to one request: a stream that ends after the final one.
+///
+/// An ERROR is an item like any other. Keep-alives are not shown. Dropped before its end, it
+/// cancels the request.
+#[must_use = "dropped, it cancels the request"]
+pub struct Responses<T = serde_json::Value> {
+    pub(super) id: String,
+    pub(super) items: mpsc::Receiver<Item>,
+    pub(super) taken: Arc<Taken>,
+    pub(super) accept: Arc<OnceLock<String>>,
+    pub(super) frames: Bytes,
+    /// Received by [`accepted`](Self::accepted), and not yet looked at.
+    pub(super) received: Option<Item>,
+    pub(super) is_over: bool,
+    pub(super) is_complete: bool,
+    pub(super) content: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Responses<T> {
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The node, its process and the number of the request there, `NODE.EPOCH.N`: what
+    /// [`Fleet::settle`](crate::Fleet::settle) takes. `None`: no node has accepted the request yet.
+    #[must_use]
+    pub fn accept(&self) -> Option<&str> {
+        self.accept.get().map(String::as_str)
+    }
+
+    /// Waits until a node has accepted the request and the client has sent GO, which starts it.
+    /// Returns the value of [`accept`](Self::accept). `None`: the request ended before.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn accepted(&mut self) -> Option<String> {
+        if self.accept.get().is_none() && self.received.is_none() && !self.is_over {
+            self.received = self.items.recv().await;
+        }
+        self.accept.get().cloned()
+    }
+
+    /// Whether all progress arrived. `false`: the node was lost, and only the final response was
+    /// found afterwards.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// The next response; `None` after the final one, and after an error.
+    ///
+    /// # Errors
+    /// As a request of `kakehi-client`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Response<T>, Error<Response<T>>>> {
+        StreamExt::next(self).await
+    }
+
+    /// Waits for the next response for at most `patience`; `None` after the final one.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next), and a timeout. The request goes on then.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next_within(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<Response<T>>, Error<Response<T>>> {
+        match timeout(patience, StreamExt::next(self)).await {
+            Ok(next) => next.transpose(),
+            Err(_) => Err(Error::expired(Outcome::Unknown, patience, false)),
+        }
+    }
+
+    /// Skips progress and returns the final response.
+    ///
+    /// # Errors
+    /// As a request of `kakehi-client`: an ERROR is an error, too.
+    pub async fn last(mut self) -> Result<Response<T>, Error<Response<T>>> {
+        while let Some(response) = self.next().await.transpose()? {
+            match response.status {
+                Status::Processing => {}
+                Status::Ok => return Ok(response),
+                Status::Error => return Err(Error::answered(response)),
+            }
+        }
+        Err(self.lost())
+    }
+
+    fn lost(&self) -> Error<Response<T>> {
+        let message = "the connection to the broker is closed".to_owned();
+        let is_started = self.accept.get().is_some();
+        let outcome = if is_started { Outcome::Unknown } else { Outcome::NotSent };
+        Failure::Transport(outcome, message).into_error(&self.id)
+    }
+
+    /// The next of the frames that came. Each is ended by NUL.
+    fn next_frame(&mut self) -> Option<Result<Response<T>, Error<Response<T>>>> {
+        if self.frames.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(0, &self.frames).unwrap_or(self.frames.len());
+        let frame = self.frames.split_to(end);
+        self.frames.advance(1.min(self.frames.len()));
+        let decoded = serde_json::from_slice::<Response<T>>(&frame);
+        if self.frames.is_empty() {
+            self.taken.add_one();
+        }
+        let failed = |message: String| Some(Err(Error::transport(Outcome::Unknown, message)));
+        match decoded {
+            Err(error) => failed(format!("malformed response: {error}")),
+            Ok(response) if response.id != self.id => {
+                let Response { id: found, .. } = response;
+                failed(format!("a response to {found:?} came instead of {:?}", self.id))
+            }
+            Ok(response) => Some(Ok(response)),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Stream for Responses<T> {
+    type Item = Result<Response<T>, Error<Response<T>>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            if let Some(next) = this.next_frame() {
+                match next {
+                    Ok(response) if response.is_keep_alive() => continue,
+                    Ok(response) => {
+                        this.is_over = response.status.is_final();
+                        return Poll::Ready(Some(Ok(response)));
+                    }
+                    Err(error) => {
+                        this.close();
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+            }
+            let item = match this.received.take() {
+                Some(item) => Some(item),
+                None => ready!(this.items.poll_recv(cx)),
+            };
+            match item {
+                Some(Item::Accepted) => {}
+                Some(Item::Frames(frames)) if frames.is_empty() => this.taken.add_one(),
+                Some(Item::Frames(frames)) => this.frames = frames,
+                Some(Item::Settled(frames)) => {
+                    this.is_complete = false;
+                    this.frames = frames;
+                }
+                Some(Item::Failed(failure)) => {
+                    this.close();
+                    return Poll::Ready(Some(Err(failure.into_error(&this.id))));
+                }
+                None => {
+                    this.close();
+                    return Poll::Ready(Some(Err(this.lost())));
+                }
+            }
+        }
+    }
+}
+
+impl<T> Responses<T> {
+    fn close(&mut self) {
+        self.is_over = true;
+        self.items.close();
+    }
+}
+
+impl<T> Unpin for Responses<T> {}
+
+impl<T> fmt::Debug for Responses<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responses")
+            .field("id", &self.id)
+            .field("accept", &self.accept.get())
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! The times of the protocol, and the judgement whether the other side is gone.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The time without a message after which the other side is gone.
+pub(crate) const SILENCE: Duration = Duration::from_secs(15);
+
+/// How often a node that has nothing to say checks that its client can be reached.
+pub(crate) const PROBE: Duration = Duration::from_secs(5);
+
+/// How often a client says that it is alive.
+pub(crate) const ALIVE: Duration = Duration::from_secs(1);
+
+/// How long an accept waits for GO.
+pub(crate) const GO_TIME: Duration = Duration::from_secs(5);
+
+/// The time after which the other side is gone if only statuses 503 arrive.
+const UNREACHABLE: Duration = Duration::from_secs(5);
+
+/// If a timer fires later than this, the process was stopped.
+const LATE: Duration = Duration::from_secs(1);
+
+/// How long before the end of [`SILENCE`] the clock is looked at once more. A process that was stopped
+/// misses that look, or makes it late. The end comes at least this time after the look, so that the
+/// messages that have arrived are read first.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// The last messages of the other side of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    heard: Instant,
+    /// When the first 503 came since the last message.
+    unreachable: Option<Instant>,
+    /// When the last look was.
+    looked: Option<Instant>,
+}
+
+/// Whether the other side is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Alive,
+    Gone,
+}
+
+impl Life {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { heard: now, unreachable: None, looked: None }
+    }
+
+    /// A message came.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        *self = Self::new(now);
+    }
+
+    /// A 503 came: one message did not arrive. Its broker may have died, so one says nothing yet.
+    pub(crate) fn unreachable(&mut self, now: Instant) -> Verdict {
+        let first = *self.unreachable.get_or_insert(now);
+        if now.saturating_duration_since(first) >= UNREACHABLE {
+            Verdict::Gone
+        } else {
+            Verdict::Alive
+        }
+    }
+
+    /// When to look at the clock.
+    pub(crate) fn wake_at(&self) -> Instant {
+        self.looked.map_or(self.due() - LAST_LOOK, |looked| self.end(looked))
+    }
+
+    fn due(&self) -> Instant {
+        self.heard + SILENCE
+    }
+
+    fn end(&self, looked: Instant) -> Instant {
+        self.due().max(looked + LAST_LOOK)
+    }
+
+    /// After a 503: the time for a second message. Another 503 then means that the other side is
+    /// gone.
+    pub(crate) fn probe_at(&self) -> Option<Instant> {
+        self.unreachable.map(|first| first + UNREACHABLE)
+    }
+
+    /// Looks at the clock. If the process was stopped, the time starts again, so that the messages
+    /// that have arrived are read first.
+    pub(crate) fn look(&mut self, now: Instant) -> Verdict {
+        let due = self.due();
+        let Some(looked) = self.looked else {
+            if now >= due {
+                self.heard(now);
+            } else if now + LAST_LOOK >= due {
+                self.looked = Some(now);
+            }
+            return Verdict::Alive;
+        };
+        let end = self.end(looked);
+        if now < end {
+            return Verdict::Alive;
+        }
+        if now.saturating_duration_since(end) > LATE {
+            self.heard(now);
+            return Verdict::Alive;
+        }
+        Verdict::Gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn fifteen_seconds_of_silence_are_the_end() {
+        let start = Instant::now();
+        let mut life = Life::new(start);
+        assert_eq!(life.look(start + seconds(14)), Verdict::Alive);
+        life.heard(start + seconds(14));
+        assert_eq!(life.wake_at(), start + seconds(28), "the last look");
+        assert_eq!(life.look(start + seconds(28)), Verdict::Alive);
+        assert_eq!(life.look(start + seconds(29)), Verdict::Gone);
+    }
+
+    #[test]
+    fn two_503s_count_only_over_five_seconds_without_a_message() {
+        let start = Instant::now();
+        let mut life = Life::new(start);
+        for at in [0, 1, 4] {
+            assert_eq!(life.unreachable(start + seconds(at)), Verdict::Alive);
+        }
+        life.heard(start + seconds(4));
+        assert_eq!(life.unreachable(start + seconds(6)), Verdict::Alive);
+        assert_eq!(life.unreachable(start + seconds(10)), Verdict::Alive);
+        assert_eq!(life.unreachable(start + seconds(11)), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_late_timer_starts_anew() {
+        let start = Instant::now();
+        let mut life = Life::new(start);
+        // Stopped for a minute, and for less than a second too long.
+        assert_eq!(life.look(start + seconds(60)), Verdict::Alive);
+        assert_eq!(life.look(start + seconds(74)), Verdict::Alive);
+        assert_eq!(life.look(start + seconds(75)), Verdict::Gone);
+        let mut life = Life::new(start);
+        assert_eq!(life.look(start + seconds(13)), Verdict::Alive);
+        assert_eq!(life.look(start + Duration::from_millis(15_300)), Verdict::Alive);
+        // The last look is late, so the end is late too.
+        let mut life = Life::new(start);
+        assert_eq!(life.look(start + Duration::from_millis(14_990)), Verdict::Alive);
+        assert_eq!(life.look(start + seconds(15)), Verdict::Alive);
+        assert_eq!(life.wake_at(), start + Duration::from_millis(15_990));
+        assert_eq!(life.look(start + Duration::from_millis(15_990)), Verdict::Gone);
+    }
+}

@@ -1,0 +1,286 @@
+//! A node: it answers requests that come over NATS by a handler of `kakehi-server`.
+
+mod exchange;
+mod frames;
+mod ids;
+mod journal;
+mod ledger;
+mod listener;
+mod numbers;
+mod presence;
+mod request;
+mod serving;
+
+use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use kakehi_channel::Json;
+use kakehi_server::{Handle, Handler, Limits, Protocol, serve};
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{info, warn};
+
+#[cfg(test)]
+pub(crate) use self::exchange::{End as NodeEnd, Exchange};
+pub(crate) use self::{frames::frame, presence::SERVICE};
+use self::{
+    ids::Ids, journal::Journal, ledger::Ledger, listener::Requests, numbers::Numbers,
+    presence::Presence, serving::Shared,
+};
+use crate::{Broker, FleetError, Keys, Labels, Name, message::HEADERS};
+
+/// How long a node waits for the acknowledgement of final responses when it ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A node of the fleet. Set it up, then [`serve`](Self::serve) a handler.
+///
+/// ```no_run
+/// use kakehi_channel::Request;
+/// use kakehi_fleet::{Keys, Node};
+/// use kakehi_server::Context;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let keys = Keys::default().with_key("UAB…", "anna", ["sre"])?;
+/// Node::connect("nats://127.0.0.1:4222", "web-1")
+///     .labels("role=web,dc=fra".parse()?)
+///     .keys(keys)
+///     .serve(async |_: Request<String>, context: Context| {
+///         let who = context.peer().identity.map_or_else(String::new, |who| who.name.clone());
+///         Ok::<_, String>(format!("hello {who}"))
+///     })
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a node does nothing before `serve`"]
+pub struct Node {
+    broker: Broker,
+    name: String,
+    labels: Labels,
+    keys: Keys,
+    description: String,
+    limits: Limits,
+    handle: Handle,
+    journal: Option<PathBuf>,
+    drain: Duration,
+    leave: Signal,
+    shutdown: Signal,
+}
+
+type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Node {
+    /// A node called `name`. It connects once it serves, and again whenever the connection ends;
+    /// the broker need not be there yet.
+    pub fn connect(broker: impl Into<Broker>, name: impl Into<String>) -> Self {
+        Self {
+            broker: broker.into(),
+            name: name.into(),
+            labels: Labels::default(),
+            keys: Keys::default(),
+            description: String::new(),
+            limits: Limits::default(),
+            handle: Handle::default(),
+            journal: None,
+            drain: Duration::from_secs(5),
+            leave: Box::pin(std::future::pending()),
+            shutdown: Box::pin(std::future::pending()),
+        }
+    }
+
+    /// The labels by which the node is selected; none by default.
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    /// The callers that the node knows. Default: none, so that each request is refused.
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// A description for people, in the answer to INFO. Default: empty.
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.description = text.into();
+        self
+    }
+
+    /// Instead of [`Limits::default`]. `connections` is how many requests the node accepts at once.
+    /// `response_bytes` is bounded by the largest message of the broker.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Makes `handle` this node's. A server on a socket may have the same: both count together and
+    /// end together.
+    pub fn handle(mut self, handle: &Handle) -> Self {
+        self.handle = handle.clone();
+        self
+    }
+
+    /// Keeps a journal in the file `path`, which is created if it does not exist. Default: none.
+    ///
+    /// With a journal, a restart of the node loses no outcome: the start of a request is on the disk
+    /// before the handler runs, and its final response before it is sent. Each is one `fdatasync`,
+    /// shared by the requests that wait for it. The journal keeps ids for 7 days after their end, at
+    /// most 16,384, and final responses of 16 MiB together; all of them are in memory, too. Without
+    /// a journal, ids are kept for 10 minutes. A journal belongs to one node, and keeps its file
+    /// open.
+    pub fn journal(mut self, path: impl Into<PathBuf>) -> Self {
+        self.journal = Some(path.into());
+        self
+    }
+
+    /// How long running requests may go on after the shutdown. Default: 5 s.
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.drain = time;
+        self
+    }
+
+    /// Leaves the groups of the labels when `signal` completes, so that requests to any node of a label
+    /// go to the others. The node still takes requests that name it. Default: at the shutdown.
+    pub fn leave<S>(mut self, signal: S) -> Self
+    where
+        S: Future<Output: Send> + Send + 'static,
+    {
+        self.leave = Box::pin(async {
+            signal.await;
+        });
+        self
+    }
+
+    /// Shuts the node down when `signal` completes: it leaves its groups, and running requests
+    /// drain. Default: never.
+    pub fn shutdown<S>(mut self, signal: S) -> Self
+    where
+        S: Future<Output: Send> + Send + 'static,
+    {
+        self.shutdown = Box::pin(async {
+            signal.await;
+        });
+        self
+    }
+
+    /// Serves `handler` until the shutdown.
+    ///
+    /// # Errors
+    /// The name is not valid, the broker refuses the login, a file cannot be read, or the journal
+    /// cannot be used. If the broker cannot be reached, the node tries again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the running requests, without a drain.
+    pub async fn serve<C, H>(self, handler: H) -> Result<(), FleetError>
+    where
+        C: Send + 'static,
+        H: Handler<C, Json>,
+        Json: Protocol<C>,
+    {
+        let name: Name = self.name.parse().map_err(|error| FleetError::name(&error))?;
+        let connection = self.broker.connect(name.as_str(), true).await?;
+        let epoch: Name = connection.unique().parse().map_err(|error| FleetError::name(&error))?;
+        let ledger = ledger(self.journal, epoch.clone()).await?;
+        let presence = Presence::new(name.clone(), epoch.clone(), self.labels, self.description);
+        let (streams, accepted) = mpsc::channel(1);
+        let places = self.limits.connections;
+        let shared = Shared::new(
+            connection.clone(),
+            (name.clone(), epoch),
+            Numbers::new()?,
+            (self.keys, ledger),
+            streams,
+            places,
+            presence,
+        );
+        let shared = Arc::new(shared);
+        let subscriptions = shared.subscribe().await?;
+        // An error by now says that no connection was made yet.
+        let _ = timeout(Duration::from_secs(1), connection.link.flush()).await;
+        info!(node = %name, "a node of the fleet is ready");
+
+        let limits = bounded(self.limits, connection.link.max_payload());
+        let server = serve(Requests::new(accepted), handler)
+            .limits(limits)
+            .handle(&self.handle)
+            .drain(self.drain)
+            .shutdown(self.shutdown);
+        let draining = self.handle.draining();
+        let dispatching = shared.dispatch(subscriptions, self.leave, draining.cancelled());
+        let acknowledged = async {
+            while !shared.routes().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        finish(server.into_future(), dispatching, acknowledged).await;
+        let _ = timeout(LAST_WORDS, connection.link.flush()).await;
+        shared.ledger.flush().await;
+        Ok(())
+    }
+}
+
+async fn ledger(journal: Option<PathBuf>, epoch: Name) -> Result<Ledger, FleetError> {
+    let Some(path) = journal else { return Ok(Ledger::new(Ids::new(epoch), None)) };
+    let opened = tokio::task::spawn_blocking(move || Journal::open(&path, &epoch)).await;
+    let opened = opened.map_err(|error| FleetError::journal(&error))?;
+    let (journal, ids) = opened.map_err(|error| FleetError::journal(&error))?;
+    Ok(Ledger::new(ids, Some(journal)))
+}
+
+/// Runs `server` to its end, and `dispatching` until the last responses are acknowledged, or for
+/// [`LAST_WORDS`].
+async fn finish(
+    server: impl Future<Output = ()>,
+    dispatching: impl Future<Output = ()>,
+    acknowledged: impl Future<Output = ()>,
+) {
+    // It may end in the first wait, and must not be polled after that.
+    let dispatching = dispatching.fuse();
+    tokio::pin!(dispatching);
+    tokio::select! {
+        () = server => {}
+        () = &mut dispatching => warn!("the connection to the broker is closed"),
+    }
+    tokio::select! {
+        () = &mut dispatching => {}
+        _ = timeout(LAST_WORDS, acknowledged) => {}
+    }
+}
+
+/// A response is one message of the broker at most.
+fn bounded(mut limits: Limits, max_payload: usize) -> Limits {
+    limits.response_bytes = limits.response_bytes.min(largest(max_payload));
+    limits
+}
+
+/// The most bytes of frames in a message of a broker with this `max_payload`, which is 0 before the
+/// first connection.
+fn largest(max_payload: usize) -> usize {
+    // The default of brokers.
+    let max_payload = if max_payload <= HEADERS { 1024 * 1024 } else { max_payload };
+    max_payload - HEADERS
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .field("labels", &self.labels)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_connection_ends_the_node_once() {
+        let acknowledged = tokio::time::sleep(Duration::from_millis(20));
+        finish(std::future::pending(), async {}, acknowledged).await;
+    }
+
+    #[test]
+    fn a_message_leaves_room_for_headers() {
+        assert_eq!(largest(64 * 1024), 64 * 1024 - HEADERS);
+        assert_eq!(largest(0), 1024 * 1024 - HEADERS);
+    }
+}

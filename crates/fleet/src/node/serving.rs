@@ -1,0 +1,386 @@
+//! Receives the messages of the broker and hands them to the requests' tasks.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_nats::Message;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream::SelectAll};
+use kakehi_channel::Refusal;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{debug, warn};
+
+use super::{
+    frames::{frame, refusal},
+    ids::{Key, Origin, Settled},
+    ledger::Ledger,
+    listener::RequestStream,
+    numbers::Numbers,
+    presence::Presence,
+    request::{Accepted, run},
+};
+use crate::{
+    FleetError, Keys,
+    broker::Connection,
+    message::{FromNode, Signature, ToNode},
+    names::{Accept, Asked, Name, decimal},
+    sign::{Purpose, signed_text},
+};
+
+/// The queue group of all nodes' subscriptions to requests.
+const QUEUE: &str = "kakehi";
+
+/// The maximum number of queued control messages of one request. A lost message does no harm,
+/// because each message has the complete state.
+const CONTROL: usize = 64;
+
+/// The maximum size of all requests that wait for GO, in bytes. Their senders are not verified yet.
+const UNSTARTED: usize = 32 * 1024 * 1024;
+
+/// The maximum number of `settle` messages that are answered at once. Each may wait for the disk. A
+/// client sends it again.
+const SETTLING: usize = 64;
+
+/// The state that all requests of a node share.
+pub(super) struct Shared {
+    pub(super) connection: Connection,
+    pub(super) node: Name,
+    pub(super) epoch: Name,
+    pub(super) keys: Keys,
+    pub(super) streams: mpsc::Sender<RequestStream>,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) ledger: Ledger,
+    pub(super) is_draining: AtomicBool,
+    pub(super) presence: Presence,
+    routes: Mutex<HashMap<u64, mpsc::Sender<Message>>>,
+    numbers: Numbers,
+    settling: Arc<Semaphore>,
+    unstarted: Arc<Semaphore>,
+}
+
+/// The subscription that a message came by.
+#[derive(Clone)]
+enum Source {
+    Request(Asked),
+    Control,
+    Presence,
+}
+
+type Messages = SelectAll<Pin<Box<dyn Stream<Item = (Source, Message)> + Send>>>;
+
+/// The subscriptions of a node, in the order in which they end: to requests to any node of a label, to
+/// requests to this node, and to all else.
+pub(super) struct Subscriptions {
+    any: Messages,
+    own: Messages,
+    others: Messages,
+}
+
+impl Shared {
+    pub(super) fn new(
+        connection: Connection,
+        (node, epoch): (Name, Name),
+        numbers: Numbers,
+        (keys, ledger): (Keys, Ledger),
+        streams: mpsc::Sender<RequestStream>,
+        places: usize,
+        presence: Presence,
+    ) -> Self {
+        Self {
+            connection,
+            node,
+            epoch,
+            keys,
+            streams,
+            places: Arc::new(Semaphore::new(places)),
+            ledger,
+            settling: Arc::new(Semaphore::new(SETTLING)),
+            unstarted: Arc::new(Semaphore::new(UNSTARTED)),
+            is_draining: AtomicBool::new(false),
+            presence,
+            routes: Mutex::default(),
+            numbers,
+        }
+    }
+
+    pub(super) fn routes(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Message>>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Subscribes to all that a node listens to. Requests come last, so that their control is heard.
+    pub(super) async fn subscribe(&self) -> Result<Subscriptions, FleetError> {
+        let Connection { link, subjects, .. } = &self.connection;
+        let (mut any, mut own, mut others) = (Messages::new(), Messages::new(), Messages::new());
+        let failed = |error: async_nats::SubscribeError| FleetError::subscribe(&error);
+        let control = subjects.all_control(&self.node, &self.epoch);
+        others.push(tagged(Source::Control, link.subscribe(control, None).await.map_err(failed)?));
+        for subject in self.presence.subjects() {
+            let messages = link.subscribe(subject, None).await.map_err(failed)?;
+            others.push(tagged(Source::Presence, messages));
+        }
+        let labels = self.presence.labels().iter();
+        let labels = labels.map(|(key, value)| Asked::Any(key.clone(), value.clone()));
+        for asked in labels.chain([Asked::Node(self.node.clone())]) {
+            let subject = subjects.of(&asked);
+            let messages = link.subscribe(subject, Some(QUEUE)).await.map_err(failed)?;
+            let requests = if matches!(asked, Asked::Any(..)) { &mut any } else { &mut own };
+            requests.push(tagged(Source::Request(asked), messages));
+        }
+        Ok(Subscriptions { any, own, others })
+    }
+
+    /// Handles messages until the connection is closed. Once `leave` completes, the node leaves the
+    /// groups of its labels. Once `draining` completes, it leaves all groups and refuses further
+    /// requests.
+    pub(super) async fn dispatch(
+        self: &Arc<Self>,
+        mut subscriptions: Subscriptions,
+        leave: impl Future<Output = ()>,
+        draining: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(leave, draining);
+        let mut is_member = true;
+        loop {
+            let is_open = !self.is_draining.load(Ordering::SeqCst);
+            tokio::select! {
+                biased;
+                () = &mut draining, if is_open => {
+                    self.is_draining.store(true, Ordering::SeqCst);
+                    is_member = false;
+                    subscriptions.any.clear();
+                    subscriptions.own.clear();
+                }
+                () = &mut leave, if is_member => {
+                    is_member = false;
+                    subscriptions.any.clear();
+                }
+                Some((source, message)) = subscriptions.others.next() => {
+                    self.message(source, message).await;
+                }
+                Some((source, message)) = subscriptions.any.next() => {
+                    self.message(source, message).await;
+                }
+                Some((source, message)) = subscriptions.own.next() => {
+                    self.message(source, message).await;
+                }
+                else => return,
+            }
+        }
+    }
+
+    async fn message(self: &Arc<Self>, source: Source, message: Message) {
+        match source {
+            Source::Control => match (ToNode::read(message.headers.as_ref()), &message.reply) {
+                (Some(ToNode::Settle { accept, signature }), Some(inbox)) => {
+                    self.begin_settle(accept, signature, inbox.to_string(), message.payload);
+                }
+                _ => self.control(message),
+            },
+            Source::Presence => self.presence.answer(&self.connection, &message).await,
+            Source::Request(asked) => {
+                let Some(inbox) = message.reply.clone() else { return };
+                match ToNode::read(message.headers.as_ref()) {
+                    Some(ToNode::Request) => self.request(asked, inbox.to_string(), message).await,
+                    Some(ToNode::Settle { accept, signature }) => {
+                        self.begin_settle(accept, signature, inbox.to_string(), message.payload);
+                    }
+                    None => debug!("a message that is no request"),
+                }
+            }
+        }
+    }
+
+    fn control(&self, message: Message) {
+        let number = message.subject.rsplit('.').next().and_then(decimal);
+        let route = number.and_then(|number| self.routes().get(&number).cloned());
+        if let Some(route) = route
+            && route.try_send(message).is_err()
+        {
+            debug!(number, "too much control of one request");
+        }
+    }
+
+    async fn request(self: &Arc<Self>, asked: Asked, inbox: String, message: Message) {
+        self.presence.count();
+        let payload = message.payload;
+        let id = match id_of(&payload) {
+            Ok(id) => id,
+            Err(why) => return self.refuse(&inbox, "", Refusal::Malformed, why).await,
+        };
+        if self.is_draining.load(Ordering::SeqCst) {
+            let why = "the node is shutting down";
+            return self.refuse(&inbox, &id, Refusal::ShuttingDown, why).await;
+        }
+        let size = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.unstarted).try_acquire_many_owned(size);
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let (Ok(place), Ok(unstarted)) = (place, memory) else {
+            let why = "the node has its requests already";
+            return self.refuse(&inbox, &id, Refusal::Busy, why).await;
+        };
+        let number = self.numbers.next();
+        let (sender, control) = mpsc::channel(CONTROL);
+        // Before the accept: GO may come at once.
+        self.routes().insert(number, sender);
+        let accept = Accept { node: self.node.clone(), epoch: self.epoch.clone(), number };
+        let (headers, nothing) = FromNode::Accept(accept.clone()).write();
+        let reply = self.connection.subjects.control(&accept);
+        let shared = Arc::clone(self);
+        let published = self.connection.publish(inbox.clone(), Some(reply), headers, nothing).await;
+        if let Err(error) = published {
+            warn!(%error, "cannot accept a request");
+            self.routes().remove(&number);
+            return;
+        }
+        let unstarted = Some(unstarted);
+        let accepted =
+            Accepted { shared, accept, asked, id, payload, inbox, control, place, unstarted };
+        tokio::spawn(run(accepted));
+    }
+
+    async fn refuse(&self, inbox: &str, id: &str, why: Refusal, message: &str) {
+        debug!(?why, message, "refused a request of the fleet");
+        let (headers, payload) = FromNode::Refusal(refusal(id, why, message)).write();
+        let published = self.connection.publish(inbox.to_owned(), None, headers, payload).await;
+        if let Err(error) = published {
+            debug!(%error, "cannot say so");
+        }
+    }
+
+    /// Answers in a task of its own, because the journal may have to be written.
+    fn begin_settle(
+        self: &Arc<Self>,
+        accept: Accept,
+        signature: Signature,
+        inbox: String,
+        payload: Bytes,
+    ) {
+        let Ok(permit) = Arc::clone(&self.settling).try_acquire_owned() else {
+            return debug!("too many requests are settled");
+        };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            this.settle(&accept, &signature, inbox, &payload).await;
+            drop(permit);
+        });
+    }
+
+    async fn settle(&self, accept: &Accept, signature: &Signature, inbox: String, payload: &Bytes) {
+        let Ok(id) = id_of(payload) else { return };
+        let prefix = self.connection.subjects.prefix();
+        let asked = Asked::Node(self.node.clone());
+        let text =
+            |signer: &str| signed_text(Purpose::Settle, prefix, signer, &asked, accept, payload);
+        let (signer, given) = (signature.signer.as_deref(), signature.signature.as_deref());
+        if let Err(error) = self.keys.verify(signer, given, text) {
+            return self.refuse(&inbox, &id, Refusal::Denied, &error.to_string()).await;
+        }
+        let key = Key { signer: signature.signer.clone().unwrap_or_default(), id: id.clone() };
+        // The secret of an earlier process is not known; its numbers are taken as they come.
+        let is_given = accept.epoch != self.epoch || self.numbers.is_given(accept.number);
+        let settled = if is_given {
+            let origin = Origin { epoch: accept.epoch.clone(), number: accept.number };
+            let Some(settled) = self.ledger.settle(&key, &origin).await else { return };
+            settled
+        } else {
+            Settled::Forgotten
+        };
+        let (headers, payload) =
+            FromNode::Settled(settled_frame(&id, &self.epoch, settled)).write();
+        if let Err(error) = self.connection.publish(inbox, None, headers, payload).await {
+            debug!(%error, "cannot answer a settle");
+        }
+    }
+}
+
+fn tagged(
+    source: Source,
+    messages: crate::link::Messages,
+) -> Pin<Box<dyn Stream<Item = (Source, Message)> + Send>> {
+    Box::pin(messages.map(move |message| (source.clone(), message)))
+}
+
+/// The id of the one request that the payload must be.
+fn id_of(payload: &[u8]) -> Result<String, &'static str> {
+    #[derive(Deserialize)]
+    struct Head {
+        id: String,
+    }
+    let frame = payload.strip_suffix(b"\0").ok_or("the request does not end in NUL")?;
+    if memchr::memchr(0, frame).is_some() {
+        return Err("more than one request in a message");
+    }
+    if !frame.trim_ascii_start().starts_with(b"{") {
+        return Err("a request is a JSON object");
+    }
+    let head: Head = serde_json::from_slice(frame).map_err(|_| "a request has an id")?;
+    if head.id.is_empty() || head.id.len() > 256 {
+        return Err("the id of a request has 1 to 256 bytes");
+    }
+    Ok(head.id)
+}
+
+/// The answer to a settle: OK, with the outcome and, for `final`, the response as content.
+fn settled_frame(id: &str, epoch: &Name, settled: Settled) -> Bytes {
+    #[derive(Serialize)]
+    struct Content<'a> {
+        settled: &'static str,
+        epoch: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        response: Option<serde_json::Value>,
+    }
+    let (settled, response) = match settled {
+        Settled::Final(response) => (
+            "final",
+            serde_json::from_slice(response.strip_suffix(b"\0").unwrap_or(&response)).ok(),
+        ),
+        Settled::Running => ("running", None),
+        Settled::Never => ("never", None),
+        Settled::Interrupted => ("interrupted", None),
+        Settled::Forgotten => ("forgotten", None),
+    };
+    let content = Content { settled, epoch: epoch.as_str(), response };
+    frame(&kakehi_channel::Response::ok(id, settled).with_content(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_request_with_an_id() {
+        assert_eq!(id_of(b"{\"id\":\"a\",\"version\":0}\0").unwrap(), "a");
+        for bad in [
+            &b""[..],
+            b"{\"id\":\"a\"}",
+            b"{\"id\":\"a\"}\0{\"id\":\"b\"}\0",
+            b"[\"a\"]\0",
+            b"{\"id\":\"\"}\0",
+            b"{}\0",
+            b"\0",
+            b"\xff\xfe\0",
+        ] {
+            assert!(id_of(bad).is_err(), "{bad:?}");
+        }
+        let long = format!("{{\"id\":\"{}\"}}\0", "x".repeat(300));
+        assert!(id_of(long.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_answer_to_a_settle_carries_the_response() {
+        let response = frame(&kakehi_channel::Response::<()>::ok("a", "done"));
+        let frame = settled_frame("a", &"E".parse().unwrap(), Settled::Final(response));
+        let text = std::str::from_utf8(&frame).unwrap().trim_end_matches('\0');
+        let answer: kakehi_channel::Response = serde_json::from_str(text).unwrap();
+        let content = answer.content.unwrap();
+        assert_eq!((answer.message.as_str(), &content["settled"]), ("final", &"final".into()));
+        assert_eq!(content["response"]["message"], "done");
+    }
+}

@@ -1,0 +1,7 @@
+//! The fleet with real brokers: each version of nats-server that is installed.
+
+#![allow(clippy::print_stderr, clippy::unwrap_used, reason = "this is a test")]
+
+mod broker;
+mod common;
+mod python;

@@ -1,0 +1,49 @@
+//! One request, any number of progress responses, exactly one final response, over a Unix socket.
+//!
+//! A daemon serves a control socket with [`server`]; a program sends requests with [`client`].
+//! Both exchange the messages [`Request`] and [`Response`].
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use kakehi::client::Client;
+//! use kakehi::server::{Context, Failure, Socket, serve};
+//! use kakehi::Request;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("app.sock");
+//! let server = serve(Socket::bind(&path).listen()?, async |request: Request<String>, _: Context| {
+//!     Ok::<_, Failure>(format!("done: {}", request.command.unwrap_or_default()))
+//! });
+//! tokio::spawn(async move { server.await });
+//!
+//! let client = Client::connect(&path).await?;
+//! assert_eq!(client.request("reload").await?.message, "done: reload");
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//! - `server` (default): the server library, and its [`router`].
+//! - `client` (default): the client library.
+//! - `doctor`: explains why a socket cannot be reached.
+//! - `schema`: JSON Schemas of commands whose types implement `schemars::JsonSchema`.
+//! - `opentelemetry`: a request belongs to the trace of its span, and the server's span is a child of it.
+//! - `metrics`: the server counts the requests of each command with the facade `metrics`.
+//! - `testing`: a complete server in memory, for tests.
+
+pub use kakehi_channel as channel;
+pub use kakehi_channel::{Refusal, Request, Response, Status, TraceContext, default_socket};
+#[cfg(feature = "client")]
+pub use kakehi_client::{self as client, Client};
+pub use kakehi_command::{
+    self as command, Command, CommandDescription, Describe, Description, Invocation, Schemas,
+};
+#[cfg(feature = "doctor")]
+pub use kakehi_doctor as doctor;
+pub use kakehi_macros::Command;
+#[cfg(feature = "server")]
+pub use kakehi_router::{self as router, Router};
+#[cfg(feature = "server")]
+pub use kakehi_server as server;
+
+#[cfg(feature = "testing")]
+pub mod testing;
