@@ -554,6 +554,9 @@ async fn a_wire_without_ids_is_followed_by_the_same_loop() {
     #[derive(Debug, Deserialize)]
     struct Answer(i32);
     impl ResponseMessage for Answer {
+        type Event = Self;
+        type Reply = Self;
+
         fn status(&self) -> Option<Status> {
             match self.0 {
                 0 => Some(Status::Ok),
@@ -564,6 +567,14 @@ async fn a_wire_without_ids_is_followed_by_the_same_loop() {
         }
         fn id(&self) -> Option<&str> {
             None
+        }
+
+        fn into_event(self) -> Result<Self, Self> {
+            Ok(self)
+        }
+
+        fn into_reply(self) -> Result<Self, Self> {
+            Ok(self)
         }
     }
 

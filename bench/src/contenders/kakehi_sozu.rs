@@ -60,12 +60,23 @@ impl RequestMessage for Ask {
 }
 
 impl ResponseMessage for Told {
+    type Event = Self;
+    type Reply = Self;
+
     fn status(&self) -> Option<Status> {
         [Status::Ok, Status::Processing, Status::Error].get(self.status as usize).copied()
     }
 
     fn id(&self) -> Option<&str> {
         Some(&self.id)
+    }
+
+    fn into_event(self) -> Result<Self, Self> {
+        Ok(self)
+    }
+
+    fn into_reply(self) -> Result<Self, Self> {
+        Ok(self)
     }
 }
 

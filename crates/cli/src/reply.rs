@@ -178,6 +178,9 @@ impl Encode<Question> for Verbatim {
 }
 
 impl ResponseMessage for Answer {
+    type Event = Self;
+    type Reply = Self;
+
     fn status(&self) -> Option<Status> {
         self.response.status()
     }
@@ -201,6 +204,14 @@ impl ResponseMessage for Answer {
     fn envelope(payload: &[u8]) -> Option<Self> {
         let response = ResponseMessage::envelope(payload)?;
         Some(Self { json: payload.into(), response })
+    }
+
+    fn into_event(self) -> Result<Self, Self> {
+        Ok(self)
+    }
+
+    fn into_reply(self) -> Result<Self, Self> {
+        Ok(self)
     }
 }
 

@@ -388,6 +388,17 @@ where
         }
     }
 
+    /// The error of a response that is no event or reply.
+    #[cold]
+    pub(crate) fn error(&self, verdict: Verdict, response: Rx) -> Error<Rx> {
+        match verdict {
+            Verdict::Final(Some(outcome)) => {
+                Error::from_answer(outcome, response, self.timers.is_past_deadline())
+            }
+            _ => Error::new(Outcome::Unknown, Kind::UnknownStatus).with_response(response),
+        }
+    }
+
     /// The next response that the caller is shown: not a keep-alive.
     pub(crate) fn poll_shown(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<Rx>>> {
         loop {

@@ -88,7 +88,7 @@ mod timers;
 
 pub use builder::ClientBuilder;
 pub use client::Client;
-pub use command::{CommandError, CommandRequest, Event, Events, Reply};
+pub use command::{CommandError, CommandRequest};
 pub use connect::Reconnect;
 pub use connection::Connection;
 pub use error::{Error, Outcome};
@@ -96,6 +96,7 @@ pub use kakehi_channel::{
     BUSY_POLL, BufferLimits, Channel, Refusal, Request, Response, ResponseMessage, Status,
     TraceContext, default_socket,
 };
+pub use kakehi_command::Event;
 pub use pipeline::Pipeline;
 pub use request::{RequestBuilder, RequestMessage, unique_id};
 pub use responses::{FinalResponse, Responses};

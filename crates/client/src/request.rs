@@ -164,7 +164,7 @@ where
     F: Speaks<Tx, Rx>,
     S: ByteStream,
 {
-    type Output = Result<Rx, Error<Rx>>;
+    type Output = Result<Rx::Reply, Error<Rx>>;
     type IntoFuture = FinalResponse<'c, Tx, Rx, F, S>;
 
     fn into_future(self) -> Self::IntoFuture {

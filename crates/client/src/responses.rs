@@ -43,7 +43,7 @@ use crate::{
 ///
 /// # Items
 /// - Each response is an `Ok` item, also a final ERROR. Only `.await` returns an ERROR as an
-///   `Err`.
+///   `Err`. The items of a [typed command](crate::Client::call) are events, and an ERROR is an `Err`.
 /// - Keep-alives restart the timeout and are skipped.
 /// - A timeout is an `Err` item ([`Error::is_timeout`]). The stream goes on.
 /// - A frame that is not a response is an `Err` item ([`Error::is_malformed`]). The stream goes
@@ -65,10 +65,6 @@ pub struct Responses<'c, Tx, Rx, F = Json, S = UnixStream> {
 impl<'c, Tx: RequestMessage, Rx, F, S> Responses<'c, Tx, Rx, F, S> {
     pub(crate) fn new(call: Call<'c, Tx, Rx, F, S>) -> Self {
         Self { call }
-    }
-
-    pub(crate) fn into_call(self) -> Call<'c, Tx, Rx, F, S> {
-        self.call
     }
 
     /// The id of the request, which each response carries; `None` in a protocol without ids.
@@ -111,7 +107,7 @@ where
     /// assert_eq!(messages, ["half done", "done"]);
     /// # Ok(()) }
     /// ```
-    pub async fn next(&mut self) -> Option<Result<Rx, Error<Rx>>> {
+    pub async fn next(&mut self) -> Option<Result<Rx::Event, Error<Rx>>> {
         StreamExt::next(self).await
     }
 
@@ -143,10 +139,17 @@ where
     /// assert_eq!(response.expect("the final one").message, "at last");
     /// # Ok(()) }
     /// ```
-    pub async fn next_within(&mut self, timeout: Duration) -> Result<Option<Rx>, Error<Rx>> {
+    pub async fn next_within(&mut self, timeout: Duration) -> Result<Option<Rx::Event>, Error<Rx>> {
         self.call.timers.use_timeout(timeout);
-        let shown = poll_fn(|cx| self.call.poll_shown(cx)).await.transpose()?;
-        Ok(shown.map(|(_, response)| response))
+        poll_fn(|cx| self.poll_event(cx)).await.transpose()
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Rx::Event, Error<Rx>>>> {
+        let shown = ready!(self.call.poll_shown(cx));
+        Poll::Ready(shown.map(|item| {
+            let (verdict, response) = item?;
+            response.into_event().map_err(|response| self.call.error(verdict, response))
+        }))
     }
 }
 
@@ -157,13 +160,12 @@ where
     F: Speaks<Tx, Rx>,
     S: ByteStream,
 {
-    type Item = Result<Rx, Error<Rx>>;
+    type Item = Result<Rx::Event, Error<Rx>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         this.call.timers.use_own_timeout();
-        let shown = ready!(this.call.poll_shown(cx));
-        Poll::Ready(shown.map(|item| item.map(|(_, response)| response)))
+        this.poll_event(cx)
     }
 }
 
@@ -189,7 +191,7 @@ where
     F: Speaks<Tx, Rx>,
     S: ByteStream,
 {
-    type Output = Result<Rx, Error<Rx>>;
+    type Output = Result<Rx::Reply, Error<Rx>>;
     type IntoFuture = FinalResponse<'c, Tx, Rx, F, S>;
 
     fn into_future(mut self) -> Self::IntoFuture {
@@ -242,16 +244,16 @@ where
     F: Speaks<Tx, Rx>,
     S: ByteStream,
 {
-    type Output = Result<Rx, Error<Rx>>;
+    type Output = Result<Rx::Reply, Error<Rx>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let call = &mut self.get_mut().call;
         loop {
             match ready!(call.poll_response(cx)) {
-                Some(Ok((Verdict::Final(None), response))) => return Poll::Ready(Ok(response)),
-                Some(Ok((Verdict::Final(Some(outcome)), response))) => {
-                    let is_late = call.timers.is_past_deadline();
-                    return Poll::Ready(Err(Error::from_answer(outcome, response, is_late)));
+                Some(Ok((verdict @ Verdict::Final(outcome), response))) => {
+                    let reply =
+                        if outcome.is_none() { response.into_reply() } else { Err(response) };
+                    return Poll::Ready(reply.map_err(|response| call.error(verdict, response)));
                 }
                 Some(Ok((Verdict::Progress | Verdict::KeepAlive, _))) => {}
                 Some(Err(error)) => return Poll::Ready(Err(error)),

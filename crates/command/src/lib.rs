@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::{
     describe::{CommandDescription, Describe, Description},
     invocation::Invocation,
-    response::{CommandContent, CommandResponse},
+    response::{CommandContent, CommandResponse, Event},
     schema::Schemas,
 };
 #[doc(hidden)]

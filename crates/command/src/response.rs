@@ -42,7 +42,28 @@ pub enum CommandContent<C: Command> {
     Fault(C::Fault),
 }
 
+/// One event of a request for the command `C`.
+pub enum Event<C: Command> {
+    /// The command makes progress.
+    Progress {
+        /// For a person.
+        message: String,
+        /// The content; `None` if the response has none, or one that cannot be decoded.
+        progress: Option<C::Progress>,
+    },
+    /// The command is done. It is the last event.
+    Done {
+        /// For a person; often empty.
+        message: String,
+        /// The content.
+        reply: C::Reply,
+    },
+}
+
 impl<C: Command> ResponseMessage for CommandResponse<C> {
+    type Event = Event<C>;
+    type Reply = C::Reply;
+
     fn status(&self) -> Option<Status> {
         self.0.status()
     }
@@ -61,6 +82,26 @@ impl<C: Command> ResponseMessage for CommandResponse<C> {
 
     fn refusal(&self) -> Option<Refusal> {
         self.0.refusal()
+    }
+
+    fn into_event(self) -> Result<Event<C>, Self> {
+        let Self(response) = self;
+        let Response { status, message, content, .. } = response;
+        match (status, content) {
+            (Status::Processing, Some(CommandContent::Progress(progress))) => {
+                Ok(Event::Progress { message, progress: Some(progress) })
+            }
+            (Status::Processing, _) => Ok(Event::Progress { message, progress: None }),
+            (Status::Ok, Some(CommandContent::Reply(reply))) => Ok(Event::Done { message, reply }),
+            (_, content) => Err(Self(Response { message, content, ..response })),
+        }
+    }
+
+    fn into_reply(self) -> Result<C::Reply, Self> {
+        match self.0.content {
+            Some(CommandContent::Reply(reply)) => Ok(reply),
+            content => Err(Self(Response { content, ..self.0 })),
+        }
     }
 
     fn envelope(payload: &[u8]) -> Option<Self> {
@@ -218,6 +259,25 @@ impl<C: Command> fmt::Debug for CommandContent<C> {
             Self::Reply(_) => "Reply",
             Self::Fault(_) => "Fault",
         })
+    }
+}
+
+impl<C: Command> fmt::Debug for Event<C>
+where
+    C::Progress: fmt::Debug,
+    C::Reply: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Progress { message, progress } => f
+                .debug_struct("Progress")
+                .field("message", message)
+                .field("progress", progress)
+                .finish(),
+            Self::Done { message, reply } => {
+                f.debug_struct("Done").field("message", message).field("reply", reply).finish()
+            }
+        }
     }
 }
 

@@ -49,6 +49,9 @@ impl TryFrom<command::Response> for Response {
 }
 
 impl ResponseMessage for Response {
+    type Event = Self;
+    type Reply = Self;
+
     fn status(&self) -> Option<Status> {
         Some(self.status)
     }
@@ -59,6 +62,14 @@ impl ResponseMessage for Response {
 
     fn message(&self) -> Option<&str> {
         Some(&self.message)
+    }
+
+    fn into_event(self) -> Result<Self, Self> {
+        Ok(self)
+    }
+
+    fn into_reply(self) -> Result<Self, Self> {
+        Ok(self)
     }
 }
 

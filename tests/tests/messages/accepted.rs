@@ -182,12 +182,23 @@ fn a_response_tells_a_client_all_that_it_needs() {
 struct Bare;
 
 impl ResponseMessage for Bare {
+    type Event = Self;
+    type Reply = Self;
+
     fn status(&self) -> Option<Status> {
         Some(Status::Processing)
     }
 
     fn id(&self) -> Option<&str> {
         None
+    }
+
+    fn into_event(self) -> Result<Self, Self> {
+        Ok(self)
+    }
+
+    fn into_reply(self) -> Result<Self, Self> {
+        Ok(self)
     }
 }
 

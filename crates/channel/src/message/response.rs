@@ -178,11 +178,20 @@ pub enum Refusal {
 /// }
 ///
 /// impl ResponseMessage for Answer {
+///     type Event = Self;
+///     type Reply = Self;
+///
 ///     fn status(&self) -> Option<Status> {
 ///         Some(if self.failed { Status::Error } else { Status::Ok })
 ///     }
 ///     fn id(&self) -> Option<&str> {
 ///         None
+///     }
+///     fn into_event(self) -> Result<Self, Self> {
+///         Ok(self)
+///     }
+///     fn into_reply(self) -> Result<Self, Self> {
+///         Ok(self)
 ///     }
 /// }
 ///
@@ -201,7 +210,13 @@ pub enum Refusal {
 /// let response: Response<u32> = ResponseMessage::envelope(text).expect("an envelope");
 /// assert_eq!((response.status, response.content), (Status::Ok, None));
 /// ```
-pub trait ResponseMessage {
+pub trait ResponseMessage: Sized {
+    /// The item of a stream of responses.
+    type Event;
+
+    /// What a caller gets that waits for the final response alone.
+    type Reply;
+
     /// The status of the request; `None` if the client does not know the status of the response.
     /// The client then reports an unknown outcome.
     fn status(&self) -> Option<Status>;
@@ -224,20 +239,32 @@ pub trait ResponseMessage {
         None
     }
 
+    /// Converts each response to the item of the stream.
+    ///
+    /// # Errors
+    /// An ERROR, of a type that leaves it to the client's error.
+    fn into_event(self) -> Result<Self::Event, Self>;
+
+    /// Converts the final OK.
+    ///
+    /// # Errors
+    /// The response has no reply.
+    fn into_reply(self) -> Result<Self::Reply, Self>;
+
     /// Decodes a payload without its content, where the content is not of the expected type: a
     /// client calls it after the whole message could not be decoded. `None`, the default, means
     /// that the rest cannot be decoded either.
     #[must_use]
-    fn envelope(payload: &[u8]) -> Option<Self>
-    where
-        Self: Sized,
-    {
+    fn envelope(payload: &[u8]) -> Option<Self> {
         let _ = payload;
         None
     }
 }
 
 impl<T> ResponseMessage for Response<T> {
+    type Event = Self;
+    type Reply = Self;
+
     fn status(&self) -> Option<Status> {
         Some(self.status)
     }
@@ -256,6 +283,16 @@ impl<T> ResponseMessage for Response<T> {
 
     fn refusal(&self) -> Option<Refusal> {
         self.refused
+    }
+
+    #[inline]
+    fn into_event(self) -> Result<Self, Self> {
+        Ok(self)
+    }
+
+    #[inline]
+    fn into_reply(self) -> Result<Self, Self> {
+        Ok(self)
     }
 
     fn envelope(payload: &[u8]) -> Option<Self> {
