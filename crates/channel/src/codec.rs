@@ -10,8 +10,9 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::{
     BufferLimits, ChannelError, Decode, Encode, Format,
-    buffer::Buffer,
     format::{Frame, encode_frame},
+    low_level::Buffer,
+    spare,
 };
 
 /// The size of most messages in bytes, which allocators provide at little cost.
@@ -69,11 +70,11 @@ impl<F> Codec<F> {
     }
 
     pub(crate) fn release_incoming(&mut self) {
-        self.incoming.release();
+        spare::put(self.incoming.take_memory());
     }
 
     pub(crate) fn release_outgoing(&mut self) {
-        self.outgoing.release();
+        spare::put(self.outgoing.take_memory());
     }
 
     /// Decodes the frame that was found last, and consumes it.
@@ -91,7 +92,7 @@ impl<F> Codec<F> {
         self.incoming.consume(frame.len);
         self.received_bytes += frame.len as u64;
         if self.incoming.is_empty() {
-            self.incoming.release();
+            spare::put(self.incoming.take_memory());
         }
         message
     }
@@ -150,7 +151,7 @@ impl<M: ?Sized, F: Encode<M>> Encoder<&M> for Codec<F> {
         // Removes the bytes of a message whose encoding panicked.
         self.outgoing.reset();
         encode_frame(&mut self.format, message, &mut self.outgoing, max)
-            .inspect_err(|_| self.outgoing.release())?;
+            .inspect_err(|_| self.release_outgoing())?;
         self.outgoing.give_to(target);
         Ok(())
     }

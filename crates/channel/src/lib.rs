@@ -54,7 +54,6 @@
 //!   method.
 
 mod bounds;
-mod buffer;
 mod channel;
 mod codec;
 mod error;
@@ -72,16 +71,18 @@ pub use error::ChannelError;
 pub use format::Sozu;
 pub use format::{Decode, Encode, Format, Json};
 pub use kakehi_busy_poll::{BUSY_POLL, BusyPoll};
+pub use kakehi_trace::TraceContext;
 pub use limits::BufferLimits;
-pub use message::{Refusal, Request, Response, ResponseMessage, Status, TraceContext, VERSION};
+pub use message::{Refusal, Request, Response, ResponseMessage, Status, VERSION};
 pub use path::default_socket;
 
 /// The parts of a server loop, and of formats other than [`Json`].
 ///
 /// Outside of the semver promise: any release may change this module.
 pub mod low_level {
+    pub use kakehi_buffer::{Buffer, Full};
+
     pub use crate::{
-        buffer::{Buffer, Full},
         channel::LowLevel,
         format::{Frame, encode_frame},
         message::{Word, read_version},

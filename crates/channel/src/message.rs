@@ -2,10 +2,8 @@
 
 mod request;
 mod response;
-mod trace;
 mod version;
 
 pub use request::Request;
 pub use response::{Refusal, Response, ResponseMessage, Status};
-pub use trace::TraceContext;
 pub use version::{VERSION, Word, read_version};

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod refused;
+mod trace;
 
 use std::fmt::Debug;
 

@@ -14,7 +14,7 @@ pub use sozu::Sozu;
 
 use crate::{
     ChannelError,
-    buffer::{Buffer, Full},
+    low_level::{Buffer, Full},
 };
 
 /// Finds the boundaries of frames.

@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::{Decode, Encode, Format, Frame};
-use crate::{ChannelError, buffer::Buffer};
+use crate::{ChannelError, low_level::Buffer};
 
 /// The length is a `u64` in little-endian order.
 const HEADER: usize = size_of::<u64>();

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use kakehi_trace::Field;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{
-    trace::{self, TraceContext},
-    version,
-};
-use crate::VERSION;
+use super::version;
+use crate::{TraceContext, VERSION};
 
 /// A request: a JSON object in Kakehi's protocol.
 ///
@@ -138,7 +136,7 @@ impl<'de, C: Deserialize<'de>> Deserialize<'de> for Request<C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = version::object(deserializer, "a request, which is a JSON object")?;
         let Fields { id, version, worker_id, timeout_ms, deadline_ms, command, .. } = fields;
-        let trace = trace::context(&fields.traceparent, &fields.tracestate);
+        let trace = fields.traceparent.context(&fields.tracestate);
         Ok(Self { id, version, worker_id, timeout_ms, deadline_ms, trace, command })
     }
 }
@@ -154,8 +152,8 @@ struct Fields<C> {
     timeout_ms: Option<u64>,
     deadline_ms: Option<u64>,
     #[serde(default)]
-    traceparent: trace::Field,
+    traceparent: Field,
     #[serde(default)]
-    tracestate: trace::Field,
+    tracestate: Field,
     command: Option<C>,
 }

@@ -7,18 +7,32 @@ use std::{fmt, iter::once};
 
 use serde::{Serialize, Serializer, ser};
 
-use super::RAW;
-use crate::buffer::{Buffer, Full};
+use crate::{Buffer, Full};
+
+/// The prefix of the names of `serde_json`'s structures that contain JSON text: `RawValue`, and numbers
+/// of any precision. Any crate of a program can enable these features.
+const RAW: &str = "$serde_json::private::";
 
 /// How many bytes are checked at once.
 const STEP: usize = 16;
 /// From how many bytes on a string and its quotes are put separately.
 const LARGE: usize = 512;
 
+/// Appends `value` to `out` as JSON. After an error, `out` may contain a part of it.
+///
+/// # Errors
+/// If JSON cannot express the value, it is nested more than 127 levels deep, or `out` is full.
+#[inline]
+pub fn write<T: Serialize + ?Sized>(value: &T, out: &mut Buffer) -> Result<(), Unwritten> {
+    value.serialize(Writer { out, depth: DEPTH })
+}
+
 /// Why a value was not written.
 #[derive(Debug)]
-pub(super) enum Unwritten {
+pub enum Unwritten {
+    /// The buffer is full.
     Full(Full),
+    /// JSON cannot express the value.
     Json(serde_json::Error),
 }
 
@@ -60,7 +74,7 @@ impl fmt::Display for Unwritten {
 impl std::error::Error for Unwritten {}
 
 /// Writes one value.
-pub(super) struct Writer<'b> {
+struct Writer<'b> {
     out: &'b mut Buffer,
     /// How many further levels may be opened.
     depth: u8,
@@ -72,10 +86,6 @@ type Written = Result<(), Unwritten>;
 const DEPTH: u8 = 127;
 
 impl<'b> Writer<'b> {
-    pub(super) fn new(out: &'b mut Buffer) -> Self {
-        Self { out, depth: DEPTH }
-    }
-
     fn open(self, open: &[u8], close: &'static [u8]) -> Result<Inside<'b>, Unwritten> {
         // Each bracket is one level.
         let levels = u8::try_from(open.len()).unwrap_or(u8::MAX);
@@ -250,7 +260,7 @@ impl<'b> Serializer for Writer<'b> {
 }
 
 /// Writes the elements of an array or the entries of an object.
-pub(super) struct Inside<'b> {
+struct Inside<'b> {
     out: &'b mut Buffer,
     depth: u8,
     is_first: bool,

@@ -1,18 +1,12 @@
 //! JSON ended by a NUL byte.
 
-mod writer;
-
+use kakehi_buffer::json::{self, Unwritten};
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::writer::{Unwritten, Writer};
 use super::{Decode, Encode, Format, Frame};
-use crate::{ChannelError, buffer::Buffer};
+use crate::{ChannelError, low_level::Buffer};
 
 const DELIMITER: u8 = 0;
-
-/// The prefix of the names of `serde_json`'s structures that contain JSON text: `RawValue`, and numbers
-/// of any precision. Any crate of a program can enable these features.
-const RAW: &str = "$serde_json::private::";
 
 /// Kakehi's format: one JSON value, then a NUL byte.
 ///
@@ -76,8 +70,8 @@ impl<T: DeserializeOwned> Decode<T> for Json {
 impl<T: Serialize + ?Sized> Encode<T> for Json {
     #[inline]
     fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), ChannelError> {
-        match message.serialize(Writer::new(&mut *out)) {
-            Ok(()) => Ok(out.put_all([&[DELIMITER]])?),
+        match json::write(message, out) {
+            Ok(()) => Ok(out.put(&[DELIMITER])?),
             Err(Unwritten::Full(full)) => Err(full.into()),
             Err(Unwritten::Json(error)) => Err(ChannelError::unencodable(error)),
         }

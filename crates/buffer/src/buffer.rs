@@ -7,8 +7,6 @@ use std::{fmt, io};
 
 use bytes::BytesMut;
 
-use crate::spare;
-
 /// From which capacity on memory grows in place, in bytes. The standard library more than doubles a
 /// smaller one.
 const IN_PLACE: usize = 1024;
@@ -28,7 +26,7 @@ const LARGE: usize = 1024;
 /// arrive, and doubles it as needed. All sizes are in bytes.
 ///
 /// ```
-/// use kakehi_channel::low_level::Buffer;
+/// use kakehi_buffer::Buffer;
 ///
 /// let mut buffer = Buffer::new(4, 16);
 /// assert_eq!(buffer.capacity(), 0, "a new buffer has no memory");
@@ -219,7 +217,9 @@ impl Buffer {
         self.max
     }
 
-    pub(crate) fn initial(&self) -> usize {
+    /// The size of the first allocation in bytes.
+    #[must_use]
+    pub fn initial(&self) -> usize {
         self.initial as usize
     }
 
@@ -275,8 +275,10 @@ impl Buffer {
     }
 
     /// Appends exactly `count` bytes that `write` adds to the memory's end.
-    #[cfg(feature = "sozu")]
-    pub(crate) fn put_with(
+    ///
+    /// # Errors
+    /// [`Full`] if the data would exceed the maximum. The buffer is then unchanged.
+    pub fn put_with(
         &mut self,
         count: usize,
         write: impl FnOnce(&mut BytesMut),
@@ -289,7 +291,10 @@ impl Buffer {
     }
 
     /// Appends the bytes of `source`. Takes its memory instead of copying if there is no data.
-    pub(crate) fn take_from(&mut self, source: &mut BytesMut) -> Result<(), Full> {
+    ///
+    /// # Errors
+    /// [`Full`] if the data would exceed the maximum. Both are then unchanged.
+    pub fn take_from(&mut self, source: &mut BytesMut) -> Result<(), Full> {
         if self.is_empty() && source.capacity() <= self.max {
             self.memory = std::mem::take(source);
             (self.position, self.end, self.space) = (0, self.memory.len(), 0);
@@ -301,7 +306,7 @@ impl Buffer {
     }
 
     /// Appends all data to `target`. Hands over the memory instead of copying if `target` is empty.
-    pub(crate) fn give_to(&mut self, target: &mut BytesMut) {
+    pub fn give_to(&mut self, target: &mut BytesMut) {
         if target.is_empty() {
             self.shift();
             self.memory.truncate(self.end);
@@ -312,10 +317,10 @@ impl Buffer {
         self.reset();
     }
 
-    /// Removes all data and releases the memory.
-    pub(crate) fn release(&mut self) {
+    /// Removes all data and returns the memory.
+    pub fn take_memory(&mut self) -> BytesMut {
         self.reset();
-        spare::put(std::mem::take(&mut self.memory));
+        std::mem::take(&mut self.memory)
     }
 }
 

@@ -1,4 +1,10 @@
 //! The place of a request in a distributed trace, as the W3C Trace Context has it.
+//!
+//! A [`TraceContext`] is valid and bounded. A [`Field`] reads one of its two strings from any
+//! value, so that a malformed trace never costs a request.
+
+#[cfg(feature = "opentelemetry")]
+mod otel;
 
 use std::{fmt, sync::Arc};
 
@@ -18,13 +24,11 @@ const MAX_ENTRIES: usize = 32;
 /// [W3C Trace Context](https://www.w3.org/TR/trace-context/). It is cheap to clone.
 ///
 /// ```
-/// use kakehi_channel::{Request, TraceContext};
+/// use kakehi_trace::TraceContext;
 ///
 /// let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-/// let mut request = Request::<()>::new("ID-1");
-/// request.trace = TraceContext::new(parent, Some("vendor=1"));
-/// let text = serde_json::to_string(&request).unwrap();
-/// assert!(text.ends_with(&format!(r#""traceparent":"{parent}","tracestate":"vendor=1"}}"#)));
+/// let trace = TraceContext::new(parent, Some("vendor=1")).unwrap();
+/// assert_eq!((trace.traceparent(), trace.tracestate()), (parent, Some("vendor=1")));
 ///
 /// assert_eq!(TraceContext::new("not a traceparent", None), None);
 /// ```
@@ -107,22 +111,28 @@ fn is_entry(entry: &str) -> bool {
         && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
 }
 
-/// A field of the trace context in a request. A value is ignored if it is not a string, or
+/// A field of the trace context in a message. A value is ignored if it is not a string, or
 /// is too long.
-#[derive(Default)]
-pub(super) struct Field(Option<Box<str>>);
+///
+/// ```
+/// let [parent, state]: [kakehi_trace::Field; 2] = serde_json::from_str("[7, {}]").unwrap();
+/// assert_eq!(parent.context(&state), None);
+/// ```
+#[derive(Debug, Default)]
+pub struct Field(Option<Box<str>>);
 
 impl Field {
+    /// The trace context whose `traceparent` is this field.
+    #[must_use]
+    #[inline]
+    pub fn context(&self, state: &Self) -> Option<TraceContext> {
+        if self.0.is_none() { None } else { self.checked(state) }
+    }
+
     #[cold]
-    fn context(&self, state: &Self) -> Option<TraceContext> {
+    fn checked(&self, state: &Self) -> Option<TraceContext> {
         TraceContext::new(self.0.as_deref()?, state.0.as_deref())
     }
-}
-
-/// The trace context of a request with these fields.
-#[inline]
-pub(super) fn context(parent: &Field, state: &Field) -> Option<TraceContext> {
-    if parent.0.is_none() { None } else { parent.context(state) }
 }
 
 impl<'de> Deserialize<'de> for Field {
@@ -180,7 +190,6 @@ impl<'de> Visitor<'de> for Any {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Request;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -234,32 +243,6 @@ mod tests {
             &too_long,
         ] {
             assert_eq!(state(malformed), None, "{malformed}");
-        }
-    }
-
-    #[test]
-    fn fields_that_are_no_trace_context_are_ignored() {
-        let long = format!("\"{}\"", "0".repeat(100_000));
-        for parent in ["null", "true", "7", "-7", "1.5", "[[1],{}]", "{\"a\":[]}", "\"\"", &long] {
-            for state in ["null", "7", "[]", "\"a=1\"", &long] {
-                let fields = format!(r#""tracestate":{state},"traceparent":{parent}"#);
-                let text = format!(r#"{{"id":"a",{fields},"version":0,"command":1}}"#);
-                let request: Request<u8> = serde_json::from_str(&text).expect(&text);
-                assert_eq!(request, Request::with_command("a", 1), "{text}");
-            }
-        }
-        let text = format!(r#"{{"id":"a","version":0,"traceparent":"{PARENT}","tracestate":[7]}}"#);
-        let request: Request = serde_json::from_str(&text).expect(&text);
-        assert_eq!(request.trace, TraceContext::new(PARENT, None));
-    }
-
-    #[test]
-    fn a_trace_context_comes_back_as_it_was() {
-        for state in [None, Some("a=1,b=2")] {
-            let mut request = Request::with_command("a", 1);
-            request.trace = TraceContext::new(PARENT, state);
-            let text = serde_json::to_string(&request).expect("JSON");
-            assert_eq!(serde_json::from_str::<Request<u8>>(&text).expect(&text), request);
         }
     }
 }
