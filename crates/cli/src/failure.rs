@@ -21,6 +21,9 @@ const LONGEST: usize = 16 * 1024;
 /// Is said of a request that was sent and has no final response.
 const MAY_HAVE_DONE: &str = "; the server may have done the request";
 
+/// The remedy where the server's log says more.
+pub(crate) const LOG: &str = "see the server's log";
+
 /// Why the program fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -33,7 +36,9 @@ pub(crate) struct Failure {
     /// The failed action.
     pub(crate) what: String,
     pub(crate) why: String,
-    /// The remedy.
+    /// The content of the server's ERROR as JSON; empty if there is none.
+    pub(crate) details: String,
+    /// What to do; empty if the server's message is all that is known.
     pub(crate) remedy: String,
 }
 
@@ -45,7 +50,7 @@ impl Failure {
 
     fn new(code: u8, word: &'static str, outcome: Outcome, [what, why, remedy]: [&str; 3]) -> Self {
         let [what, why, remedy] = [what, why, remedy].map(ToOwned::to_owned);
-        Self { code, word, outcome, what, why, remedy }
+        Self { code, word, outcome, what, why, details: String::new(), remedy }
     }
 
     /// The system refuses to create the runtime or to handle signals.
@@ -57,7 +62,7 @@ impl Failure {
     /// The responses ended, and the library did not say why.
     pub(crate) fn unanswered() -> Self {
         let why = "the responses ended before the final one";
-        let parts = ["the server sent no final response", why, "see the server's log"];
+        let parts = ["the server sent no final response", why, LOG];
         Self::new(exit::PROTOCOL, "protocol", Outcome::Unknown, parts)
     }
 
@@ -115,6 +120,8 @@ impl Failure {
 
     /// A final ERROR. `hint` is what to do if its reason is not known.
     pub(crate) fn of_answer(answer: &Answer, code: u8, hint: &str) -> Self {
+        // The log says more than an error that the handler did not return itself.
+        let hint = if causes::is_logged(&answer.response.message) { LOG } else { hint };
         let refused = answer.response.refused;
         let of_refusal = || refused.map(|why| causes::refusal(why, hint));
         let unconfirmed = || answer.confirmation().map(|_| causes::UNCONFIRMED);
@@ -133,14 +140,17 @@ impl Failure {
             message if message.is_empty() => "the server gave no reason".to_owned(),
             message => cut(message),
         };
-        Self::new(code, word, outcome, [what, &why, &remedy])
+        let failure = Self::new(code, word, outcome, [what, &why, &remedy]);
+        let content = answer.content().filter(|_| word == "failed");
+        Self { details: content.map(cut).unwrap_or_default(), ..failure }
     }
 
     /// The same failure of a server that may be another one than kakehid.
     pub(crate) fn without_commands_of_kakehid(mut self) -> Self {
         let parts = self.remedy.split("; ").filter(|part| !part.contains("`kakehi status`"));
         let remedy = parts.collect::<Vec<_>>().join("; ");
-        self.remedy = if remedy.is_empty() { "see the server's log".to_owned() } else { remedy };
+        let is_lost = remedy.is_empty() && !self.remedy.is_empty();
+        self.remedy = if is_lost { LOG.to_owned() } else { remedy };
         self
     }
 
@@ -162,10 +172,16 @@ impl Failure {
         Self { outcome: Outcome::NotSent, ..failure }
     }
 
-    /// For a person: three lines. Each part is escaped.
+    /// For a person: two to four lines. Each part is escaped.
     pub(crate) fn text(&self, error: &str) -> String {
-        let (what, why, remedy) = (escape(&self.what), escape(&self.why), escape(&self.remedy));
-        format!("{error} {what}\n  why: {why}\n  try: {remedy}\n")
+        let (why, details) = (escape(&self.why), escape_json(&self.details));
+        let mut text = format!("{error} {}\n", escape(&self.what));
+        for (label, part) in [("why", why), ("details", details), ("try", escape(&self.remedy))] {
+            if !part.is_empty() {
+                text.extend(["  ", label, ": ", &part, "\n"]);
+            }
+        }
+        text
     }
 
     /// For a program: the last line of `--json`.

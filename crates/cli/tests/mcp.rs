@@ -21,7 +21,7 @@ use std::{
 };
 
 use kakehi::{
-    Command, Router,
+    Command, Refusal, Router,
     server::{Context, Failure, Handle, Peer, Socket, serve},
 };
 use schemars::JsonSchema;
@@ -75,6 +75,10 @@ struct Purge {
     #[serde(default)]
     all: bool,
 }
+
+/// Is offered, and refused when it is called.
+#[derive(Serialize, Deserialize, JsonSchema, Command)]
+struct Sweep;
 
 /// Says nothing for a while.
 #[derive(Serialize, Deserialize, JsonSchema, Command)]
@@ -159,6 +163,10 @@ impl Daemon {
             .command(watch)
             .command(quiet)
             .command(broken)
+            .command(async |_: Counter, _: Sweep, _: Context<()>| {
+                let why = "sweeping is switched off";
+                Err::<(), _>(Failure::refused(Refusal::Denied, why).without_content())
+            })
             .command_if(nobody, async |_: Counter, _: Purge, _: Context<()>| Ok::<_, Failure>(()))
             .describe("cachectld", "1.0");
         let socket = Socket::bind(folder.path().join("s")).listen().unwrap();
@@ -222,8 +230,8 @@ async fn described_commands_are_tools_with_an_object_at_the_root() {
     let daemon = Daemon::start();
     let Some(said) = daemon.session(&[], json!([{ "list": true }])).await else { return };
     let tools = &said[0];
-    let all = ["break", "count", "last", "limit", "purge", "quiet", "warm", "watch"];
-    assert_eq!(names(tools), all);
+    let all = ["break", "count", "last", "limit", "quiet", "sweep", "warm", "watch"];
+    assert_eq!(names(tools), all, "without `purge`, which the caller may not run");
     for tool in tools.as_array().unwrap() {
         assert_eq!(tool["inputSchema"]["type"], "object", "{tool}");
     }
@@ -238,8 +246,7 @@ async fn described_commands_are_tools_with_an_object_at_the_root() {
     assert_eq!(count["outputSchema"]["properties"]["result"]["maximum"], u32::MAX);
     assert_eq!(count["annotations"]["readOnlyHint"], true);
     assert_eq!(tool(tools, "limit")["inputSchema"]["required"], json!(["arguments"]));
-    assert!(tool(tools, "purge").get("outputSchema").is_none(), "it has no reply");
-    assert!(tool(tools, "purge")["description"].as_str().unwrap().contains("you may not run it"));
+    assert!(tool(tools, "watch").get("outputSchema").is_none(), "it has no reply");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,23 +292,25 @@ async fn a_cancelled_call_is_cancelled_in_the_daemon() {
 async fn an_error_says_whether_the_command_may_have_run() {
     let daemon = Daemon::start();
     let steps = json!([
-        { "call": "purge" },
+        { "call": "sweep" },
         { "call": "break" },
         { "call": "warm", "arguments": { "limit": 1 } },
         { "call": "warm", "arguments": { "prefix": "a", "limit": 256 } },
         { "call": "warm", "arguments": { "prefix": "a", "limits": 2 } },
         { "call": "limit", "arguments": { "arguments": { "bytes": -1 } } },
         { "call": "nothing" },
+        { "call": "purge" },
     ]);
     let Some(said) = daemon.session(&[], steps).await else { return };
     let cases = [
-        ("refused", false, "Refused: the server denies the request: purging is switched off"),
+        ("refused", false, "Refused: the server denies the request: sweeping is switched off"),
         ("failed", true, "Failed: the request failed: the disk is full"),
         ("not_sent", false, "the field `prefix` is missing"),
         ("not_sent", false, "`limit`: 256 is more than 255"),
         ("not_sent", false, "there is no field `limits`"),
         ("not_sent", false, "-1 is less than 0"),
         ("refused", false, "`nothing` is not offered"),
+        ("refused", false, "`purge` is not offered"),
     ];
     for (said, (outcome, may_have_run, words)) in said.iter().zip(cases) {
         assert_eq!(said["is_error"], true, "{said}");
@@ -311,6 +320,7 @@ async fn an_error_says_whether_the_command_may_have_run() {
     }
     assert_eq!(said[1]["structured"]["content"], json!({ "disk": "sda" }));
     assert!(said[0]["text"].as_str().unwrap().contains("it has not run"), "{}", said[0]);
+    assert!(!said[1]["text"].as_str().unwrap().contains("Hint"), "{}", said[1]);
     assert_eq!(daemon.answered(), 3, "the description and two commands");
 }
 
@@ -443,15 +453,15 @@ async fn what_is_not_offered_is_refused_without_the_daemon() {
     assert_eq!(names(&said[0]), ["count", "last"]);
     assert_eq!(said[1]["structured"]["outcome"], "refused", "{}", said[1]);
     assert_eq!(daemon.answered(), 1, "the description");
-    let said = daemon.session(&["--allow", "purge", "count", "--allow=last"], steps).await.unwrap();
-    assert_eq!(names(&said[0]), ["count", "last", "purge"]);
+    let said = daemon.session(&["--allow", "sweep", "count", "--allow=last"], steps).await.unwrap();
+    assert_eq!(names(&said[0]), ["count", "last", "sweep"]);
     assert_eq!(said[1]["structured"]["error"], "not_offered", "{}", said[1]);
     assert_eq!(daemon.answered(), 2, "the description");
-    let both = ["--read-only", "--allow=purge,count"];
+    let both = ["--read-only", "--allow=sweep,count"];
     let said = daemon.session(&both, json!([{ "list": true }])).await.unwrap();
     assert_eq!(names(&said[0]), ["count"]);
     // The session did not list the tools. The call is refused without a request to the daemon.
-    let said = daemon.session(&["--allow=count"], json!([{ "call": "purge" }])).await.unwrap();
+    let said = daemon.session(&["--allow=count"], json!([{ "call": "sweep" }])).await.unwrap();
     assert_eq!(said[0]["structured"]["outcome"], "refused", "{}", said[0]);
     assert_eq!(daemon.answered(), 3);
 }
@@ -464,7 +474,9 @@ async fn a_long_call_is_kept_alive_if_the_caller_wants_progress() {
     let Some(said) = daemon.session(&["--keep-alive", "200ms"], steps).await else { return };
     let progress = said[0]["progress"].as_array().unwrap();
     assert!(progress.len() >= 3, "{progress:?}");
-    assert!(progress.iter().all(|progress| *progress == json!([0.0, null, null])), "{progress:?}");
+    let values: Vec<_> = progress.iter().map(|progress| progress[0].as_f64().unwrap()).collect();
+    assert!(values.is_sorted_by(|a, b| a < b) && values.iter().all(|at| *at < 0.1), "{values:?}");
+    assert!(progress.iter().all(|said| said[1].is_null() && said[2].is_null()), "{progress:?}");
     assert_eq!((&said[0]["text"], &said[0]["is_error"]), (&json!("slept"), &json!(false)));
     assert_eq!((&said[1]["text"], &said[1]["progress"]), (&json!("slept"), &json!([])));
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, Write},
     process::{Command, Stdio},
     thread::sleep,
     time::Duration,
@@ -161,6 +162,50 @@ fn a_bar_shows_how_far_it_is_and_nothing_of_it_is_left() {
     let all = shown.replace('\n', "");
     assert!(all.ends_with("Doneended 0>"), "nothing else is left: {shown}");
     assert!(!all.contains("2/3"), "{shown}");
+}
+
+#[test]
+fn streamed_results_stay_on_the_screen_and_steps_are_a_bar() {
+    let progress = |message: &str, content: &str| {
+        format!(
+            r#"{{"id":"ID","version":0,"status":"PROCESSING","message":"{message}","content":{content}}}"#
+        )
+    };
+    let watch = [
+        progress("", r#"{"key":"a"}"#),
+        progress("second", r#"{"key":"b"}"#),
+        progress("only a message", "null"),
+        progress("half", r#"{"done":1,"total":2}"#),
+    ];
+    let mut watch = watch.join("\0") + "\0";
+    watch.retain(|character| character != '\n');
+    let fake = Fake::start(move |stream, request| {
+        let id = request["id"].as_str().unwrap();
+        let described = r#"{"name":"x","version":"","commands":[{"name":"watch","arguments":{"type":"null"}}]}"#;
+        let text = match request["command"].as_str() {
+            Some("watch") => watch.clone(),
+            _ => {
+                format!(
+                    r#"{{"id":"ID","version":0,"status":"OK","message":"","content":{described}}}"#
+                ) + "\0"
+            }
+        };
+        let _ = stream.get_mut().write_all(text.replace("\"ID\"", &format!("\"{id}\"")).as_bytes());
+        let _ = stream.read_until(0, &mut vec![]);
+    });
+    let socket = fake.socket();
+    let Some(screen) = Screen::start(&[("S", socket.to_str().unwrap())]) else { return };
+    screen.enter("$CLIENT --socket $S call watch; echo ended $?");
+    screen.wait_for(&["only a message", "[============>           ] 1/2 half"]);
+    screen.press("C-c");
+    let shown = screen.wait_for(&["ended 130"]);
+    let lines = result(&shown);
+    let items = ["{\"key\":\"a\"}", "second {\"key\":\"b\"}", "processing: only a message"];
+    assert_eq!(lines[..3], items, "{shown}");
+    assert!(!shown.contains("1/2"), "nothing of the bar is left: {shown}");
+    screen.enter("clear; $CLIENT --socket $S --json --timeout 1s call watch; echo ended $?");
+    let shown = screen.wait_for(&["ended 124"]).replace('\n', "");
+    assert!(shown.contains(r#""content":{"key":"b"}}"#), "{shown}");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn nobody(_: kakehi::server::Peer) -> Result<(), &'static str> {
     Err("warming is switched off")
 }
 
-struct Daemon {
+pub(super) struct Daemon {
     folder: TempDir,
     handle: Handle,
 }
@@ -120,7 +120,7 @@ impl Daemon {
         Self::serving(router)
     }
 
-    fn serving(router: Router<()>) -> Self {
+    pub(super) fn serving(router: Router<()>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = Socket::bind(folder.path().join("s")).listen().unwrap();
         let handle = Handle::default();
@@ -128,7 +128,7 @@ impl Daemon {
         Self { folder, handle }
     }
 
-    async fn kakehi(&self, arguments: &[&str]) -> Said {
+    pub(super) async fn kakehi(&self, arguments: &[&str]) -> Said {
         let mut process = Process::new(binary("kakehi"));
         process.arg("--socket").arg(self.folder.path().join("s")).args(arguments);
         process.env("NO_COLOR", "1").stdin(Stdio::null());
@@ -148,10 +148,10 @@ impl Daemon {
 }
 
 #[derive(Debug)]
-struct Said {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(super) struct Said {
+    pub(super) code: i32,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 impl Said {

@@ -12,6 +12,7 @@ mod calling;
 mod control;
 mod describing;
 mod evolution;
+mod results;
 mod routing;
 mod schemas;
 mod support;

@@ -25,8 +25,7 @@ impl From<Error<Answer>> for Failure {
             .response()
             .filter(|_| error.outcome() == Outcome::Failed || error.outcome() == Outcome::Refused)
         {
-            let hint = "see the server's log for more";
-            return Self::of_answer(answer, exit::of_answer(answer, false), hint);
+            return Self::of_answer(answer, exit::of_answer(answer, false), "");
         }
         let (code, word, what, remedy) = kind(&error);
         let rest = match error.outcome() {
@@ -116,6 +115,14 @@ fn unconnected(error: &Error<Answer>) -> Kind {
             (exit::NOT_RUNNING, "not_running", WHAT, remedy)
         }
     }
+}
+
+/// Whether the message is the server's own, for an error that it has logged with its cause, or has
+/// no text.
+pub(super) fn is_logged(message: &str) -> bool {
+    const OWN: [&str; 3] =
+        ["the handler panicked", "the authorization panicked", "the answer cannot be sent: "];
+    message.is_empty() || OWN.iter().any(|own| message.starts_with(own))
 }
 
 /// The failed action, the word for a program, and the remedy.

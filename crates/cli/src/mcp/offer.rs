@@ -41,11 +41,11 @@ enum Kind {
 }
 
 impl Offer {
-    /// A command. `None`: it cannot be a tool.
+    /// A command. `None`: it cannot be a tool, or the caller may not run it.
     pub(super) fn command(description: &CommandDescription) -> Option<Self> {
         let CommandDescription { name, text, read_only, allowed, schemas } = description;
         let is_reserved = name.starts_with("kakehi.");
-        if is_reserved || !is_tool_name(name) {
+        if !allowed || is_reserved || !is_tool_name(name) {
             return None;
         }
         let (kind, input) = match schemas.arguments.as_ref().map(|all| Root::of(all, ARGUMENTS)) {
@@ -54,10 +54,7 @@ impl Offer {
             Some(Root::Object(input)) => (Kind::Fields(name.clone()), input),
             Some(Root::Wrapped(input)) => (Kind::Whole(name.clone()), input),
         };
-        let mut text = text::start(text, MAX_TEXT).to_owned();
-        if !allowed {
-            text.push_str("\n\nThe server says that you may not run it.");
-        }
+        let text = text::start(text, MAX_TEXT).to_owned();
         let reply = schemas.reply.as_ref().map(|reply| Root::of(reply, RESULT));
         Some(Self::new(name.clone(), text, input, *read_only, kind, reply))
     }

@@ -20,7 +20,7 @@ pub(super) fn of_answer(answer: &Answer, offer: &Offer, output: &str) -> CallToo
     let content: Option<Value> = content.and_then(|content| serde_json::from_str(content).ok());
     if exit::of_answer(answer, false) != exit::OK {
         let code = exit::of_answer(answer, false);
-        let failure = Failure::of_answer(answer, code, "see the server's log");
+        let failure = Failure::of_answer(answer, code, "");
         return failed(&failure, content, output);
     }
     let structured = match offer.structured(content.clone()) {
@@ -50,7 +50,10 @@ fn unreadable(answer: &Answer, why: &str) -> Failure {
 pub(super) fn failed(failure: &Failure, content: Option<Value>, output: &str) -> CallToolResult {
     let outcome = failure.outcome;
     let Failure { what, why, remedy, word, .. } = failure;
-    let text = format!("{}: {what}: {why}\n{}\nHint: {remedy}", label(outcome), verdict(outcome));
+    let mut text = format!("{}: {what}: {why}\n{}", label(outcome), verdict(outcome));
+    if !remedy.is_empty() {
+        text.extend(["\nHint: ", remedy]);
+    }
     let text = escape_lines(&text);
     let fields = [
         ("outcome", json!(outcome.name())),

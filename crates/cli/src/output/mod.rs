@@ -154,11 +154,26 @@ impl Output {
         self.queue.put_chunks(Stdout, Chunks::new(json, range, Some(for_json), b"\n"));
     }
 
+    /// A part of a result: a message and JSON on one line.
+    pub(crate) fn result_item(&mut self, message: String, json: Vec<u8>, content: Range<usize>) {
+        if !message.is_empty() {
+            self.text(Stdout, message.into_bytes(), Some(for_terminal), b" ");
+        }
+        self.result_json(json, content);
+    }
+
+    /// Progress on a line of standard error.
+    pub(crate) fn remark(&mut self, message: String) {
+        if !self.is_paged && !message.is_empty() {
+            self.note("processing:", message);
+        }
+    }
+
     /// Progress: in the live line, or on a line of standard error.
     pub(crate) fn progress(&mut self, message: String, steps: Option<(u64, u64)>) {
         self.live_progress(&message, steps);
-        if self.live.is_none() && !self.is_paged && !message.is_empty() {
-            self.note("processing:", message);
+        if self.live.is_none() {
+            self.remark(message);
         }
     }
 

@@ -8,7 +8,10 @@ mod table;
 mod tables;
 mod yaml;
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    ops::Range,
+};
 
 use clap::ValueEnum;
 use kakehi_client::{Response, Status};
@@ -42,7 +45,7 @@ pub(crate) enum Format {
     Table,
     /// A table with more columns, which are not shortened.
     Wide,
-    /// The content of the final response.
+    /// The content of the final response, and that of progress which is a part of the result.
     Json,
     Yaml,
     /// One name or id on each line.
@@ -100,7 +103,7 @@ impl Form {
         Err(Failure::usage("-o does not apply to this command", why, remedy))
     }
 
-    /// The remedy for a failure without a known reason.
+    /// The remedy for a failure without a known reason; empty if the message says all.
     fn hint(self) -> &'static str {
         match self {
             Self::Run | Self::Detached => "see the jobs that you may run: `kakehi list`",
@@ -108,7 +111,7 @@ impl Form {
             Self::Message | Self::CancelAll | Self::Stop => {
                 "see the running requests: `kakehi status`"
             }
-            _ => "see the server's log",
+            _ => "",
         }
     }
 
@@ -132,6 +135,7 @@ impl Form {
 
 /// Shows the responses to one request.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub(crate) struct View {
     pub(crate) output: Output,
     form: Form,
@@ -148,6 +152,8 @@ pub(crate) struct View {
     stopping: Option<u32>,
     /// The running requests, which are to be cancelled.
     running: Option<Answer>,
+    /// Whether progress was shown as a part of the result.
+    has_items: bool,
 }
 
 impl View {
@@ -164,6 +170,7 @@ impl View {
             has_other: false,
             stopping: None,
             running: None,
+            has_items: false,
         }
     }
 
@@ -214,10 +221,29 @@ impl View {
         let time = if self.form == Form::Logs(true) { time(&answer) } else { None };
         match Line::of(answer) {
             Ok(line) => self.lines(line, time),
-            Err(answer) => {
-                let steps = answer.content().and_then(steps);
-                self.output.progress(answer.response.message, steps);
-            }
+            Err(answer) => self.other_progress(*answer),
+        }
+    }
+
+    /// Shows progress that is not output of a job. A command of any server may stream its result in
+    /// its progress: content without steps is a result, and a message stays on the screen.
+    fn other_progress(&mut self, answer: Answer) {
+        let steps = answer.content().and_then(steps);
+        let is_any = matches!(self.final_form(), Form::Raw { .. });
+        match answer.content_range() {
+            Some(content) if is_any && steps.is_none() => self.item(answer, content),
+            None if is_any => self.output.remark(answer.response.message),
+            _ => self.output.progress(answer.response.message, steps),
+        }
+    }
+
+    /// Shows a part of a result.
+    fn item(&mut self, answer: Answer, content: Range<usize>) {
+        self.has_items = true;
+        if self.is_content() {
+            self.show_content(answer);
+        } else {
+            self.output.result_item(answer.response.message, answer.json, content);
         }
     }
 
@@ -326,8 +352,10 @@ impl View {
                 self.output.job_failed(answer.response.message);
             }
             form => {
-                let failure = Failure::of_answer(&answer, code, form.hint());
-                if form == Form::Wait && self.is_content() {
+                let mut failure = Failure::of_answer(&answer, code, form.hint());
+                let is_any = matches!(form, Form::Raw { .. }) && !failure.details.is_empty();
+                if self.is_content() && (form == Form::Wait || is_any) {
+                    failure.details.clear();
                     self.show_content(answer);
                 }
                 self.failure(form.advise(failure));
@@ -397,6 +425,10 @@ impl View {
     fn yaml(&mut self, answer: Answer) {
         let is_small = answer.json.len() <= LARGEST_YAML;
         let content = answer.content().filter(|_| is_small);
+        // Several results are documents of their own.
+        if self.has_items && content.is_some() {
+            self.output.result(b"---\n");
+        }
         match content.and_then(|content| serde_json::from_str(content).ok()) {
             Some(content) => self.output.result(yaml(&content).as_bytes()),
             // JSON is YAML too.
