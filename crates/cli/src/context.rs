@@ -34,7 +34,7 @@ pub(crate) struct ContextArguments {
 
 #[derive(Debug, Subcommand)]
 enum ContextCommand {
-    /// Add a context, or change it
+    /// Add a context
     Add {
         /// 1 to 64 letters, digits, `.`, `_` and `-`
         name: Name,
@@ -47,12 +47,17 @@ enum ContextCommand {
         /// Also choose it
         #[arg(long = "use")]
         choose: bool,
+        /// Replace a context of this name
+        #[arg(long)]
+        force: bool,
     },
     /// Choose a context for all commands; `default`: none
     Use { name: Name },
     /// List the contexts
+    #[command(alias = "ls")]
     List,
     /// Remove contexts
+    #[command(alias = "rm")]
     Remove {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<Name>,
@@ -78,10 +83,14 @@ pub(crate) fn run(arguments: ContextArguments, options: &Options, output: &mut O
 
 fn answer(command: ContextCommand, options: &Options, style: Style) -> Result<String, Failure> {
     match command {
-        ContextCommand::Add { name, place, socket, choose } => {
+        ContextCommand::Add { name, place, socket, choose, force } => {
             name.check_new()?;
             File::change(|file| {
-                file.set(&name, &place.with_socket(socket)?);
+                let place = place.with_socket(socket)?;
+                if !force {
+                    file.check_unused(&name, &place)?;
+                }
+                file.set(&name, &place);
                 if choose {
                     file.choose(&name)?;
                 }

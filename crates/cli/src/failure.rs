@@ -148,9 +148,7 @@ impl Failure {
     /// The same failure of a server that may be another one than kakehid.
     pub(crate) fn without_commands_of_kakehid(mut self) -> Self {
         let parts = self.remedy.split("; ").filter(|part| !part.contains("`kakehi status`"));
-        let remedy = parts.collect::<Vec<_>>().join("; ");
-        let is_lost = remedy.is_empty() && !self.remedy.is_empty();
-        self.remedy = if is_lost { LOG.to_owned() } else { remedy };
+        self.remedy = parts.collect::<Vec<_>>().join("; ");
         self
     }
 

@@ -76,6 +76,40 @@ fn a_context_is_added_chosen_listed_and_removed() {
 }
 
 #[test]
+fn a_context_is_replaced_by_force_only() {
+    let home = Home::new();
+    home.add("prod", "ssh://deploy@host");
+    home.add("prod", "ssh://deploy@host");
+    let other = ["context", "add", "prod", "/run/app.sock"];
+    home.said(&other).assert_failed(2, &["context prod already", "ssh://deploy@host", "--force"]);
+    let shown = || home.said(&["context", "show", "prod", "-o", "json"]).lines().remove(0);
+    assert_eq!(shown()["server"], "ssh://deploy@host");
+    assert_eq!(home.said(&[&other[..], &["--force"]].concat()).code, 0);
+    assert_eq!(shown()["server"], "/run/app.sock");
+}
+
+#[test]
+fn the_names_of_contexts_are_completed() {
+    let home = Home::new();
+    home.add("prod", "/run/a.sock");
+    home.add("preview", "/run/b.sock");
+    for words in [
+        &["--context", "pr"][..],
+        &["context", "use", "pr"],
+        &["context", "show", "pr"],
+        &["context", "remove", "pr"],
+        &["context", "remove", "prod", "pr"],
+    ] {
+        let mut client = home.client(&[&["kakehi"], words].concat());
+        let said = said({
+            client.env("KAKEHI_COMPLETE", "bash");
+            client
+        });
+        assert!(said.stdout.contains("preview\n"), "{words:?}: {said:?}");
+    }
+}
+
+#[test]
 fn the_nearest_source_names_the_server() {
     let servers = [(); 4].map(|()| Server::start(&[]));
     let [flag, variable, context, chosen] = [0, 1, 2, 3].map(|index| servers[index].socket());

@@ -29,7 +29,7 @@ fn status_1_is_an_error_of_the_server() {
     let server = Server::start(&[]);
     let said = said(client_of(&server.socket(), &["send", r#"{"command":"fail"}"#, "-q"]));
     let text = "error: the request failed\n  why: It failed, as you asked\n";
-    assert_eq!((said.code, &*said.stdout, &*said.stderr), (1, "", text), "the log says no more");
+    assert_eq!((said.code, &*said.stdout, &*said.stderr), (1, "", text), "without a tip");
     let jobs = Jobs::start();
     jobs.said(&["cancel", "x"]).assert_failed(125, &["no such run", "kakehi status"]);
 }

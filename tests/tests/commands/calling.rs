@@ -31,6 +31,13 @@ struct Backup {
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default)]
+    #[schemars(length(max = 2))]
+    ports: Vec<u16>,
+    /// The user of the copy.
+    #[serde(default = "default_owner")]
+    #[schemars(regex(pattern = "^[a-z]+$"))]
+    owner: String,
+    #[serde(default)]
     dry_run: bool,
     #[serde(default)]
     since: Option<i64>,
@@ -42,6 +49,10 @@ struct Backup {
 
 fn six() -> u8 {
     6
+}
+
+fn default_owner() -> String {
+    "root".to_owned()
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -99,7 +110,7 @@ async fn never((): (), _: Warm, _: Context<Step>) -> Result<crate::support::Repo
     Err("it is cold".to_owned())
 }
 
-fn nobody(_: kakehi::server::Peer) -> Result<(), &'static str> {
+fn closed(_: kakehi::server::Peer) -> Result<(), &'static str> {
     Err("warming is switched off")
 }
 
@@ -115,7 +126,7 @@ impl Daemon {
             .command(limit)
             .command(reload)
             .command(opaque)
-            .command_if(nobody, never)
+            .command_if(closed, never)
             .describe("backupd", "2.0");
         Self::serving(router)
     }
@@ -166,8 +177,8 @@ impl Said {
 async fn flags_become_arguments() {
     let daemon = Daemon::start();
     let plain = daemon.call(&["backup", "--source", "-dashed"]).await;
-    let expected = json!({ "source": "-dashed", "level": 6, "mode": null, "tags": [],
-        "dry_run": false, "since": null, "retain": null, "ratio": null });
+    let expected = json!({ "source": "-dashed", "level": 6, "mode": null, "tags": [], "ports": [],
+        "owner": "root", "dry_run": false, "since": null, "retain": null, "ratio": null });
     assert_eq!(plain, expected);
     let all = [
         "backup",
@@ -189,14 +200,22 @@ async fn flags_become_arguments() {
         "0.5",
     ];
     let expected = json!({ "source": "/etc", "level": 9, "mode": "quiet", "tags": ["a b", "c"],
-        "dry_run": true, "since": -5, "retain": { "days": 7, "weeks": [1] }, "ratio": 0.5 });
+        "ports": [], "owner": "root", "dry_run": true, "since": -5, "retain": { "days": 7, "weeks": [1] }, "ratio": 0.5 });
     assert_eq!(daemon.call(&all).await, expected);
-    let array = ["backup", "--source", "x", "--tags", r#"["a","b"]"#];
-    assert_eq!(daemon.call(&array).await["tags"], json!(["a", "b"]));
+    let array = ["backup", "--source", "x", "--tags", r#"["a","b"]"#, "--ports", "[1,2]"];
+    let arrays = daemon.call(&array).await;
+    assert_eq!((&arrays["tags"], &arrays["ports"]), (&json!(["a", "b"]), &json!([1, 2])));
+    let single = daemon.call(&["backup", "--source", "x", "--ports", "7", "--tags", "8"]).await;
+    assert_eq!((&single["tags"], &single["ports"]), (&json!(["8"]), &json!([7])));
     let underscore = ["backup", "--source", "x", "--dry_run=false"];
     assert_eq!(daemon.call(&underscore).await["dry_run"], false);
     assert_eq!(daemon.call(&["limit", r#"{"bytes":7}"#]).await, json!({ "bytes": 7 }));
     assert_eq!(daemon.call(&["limit", r#""none""#]).await, json!("none"));
+    assert_eq!(daemon.call(&["limit", "none"]).await, json!("none"), "the bare variant");
+    let object = r#"{"source":"x","level":3,"mode":"fast","retain":{"days":1}}"#;
+    let whole = daemon.call(&["backup", object]).await;
+    assert_eq!((&whole["level"], &whole["mode"]), (&json!(3), &json!("fast")));
+    assert_eq!(whole["retain"], json!({ "days": 1, "weeks": [] }));
     assert_eq!(daemon.call(&["reload"]).await, Value::Null);
     let opaque = json!({ "anything": [1] });
     assert_eq!(daemon.call(&["opaque", &opaque.to_string()]).await, opaque);
@@ -206,7 +225,7 @@ async fn flags_become_arguments() {
 async fn wrong_calls_are_told_what_is_wrong_and_nothing_is_sent() {
     let daemon = Daemon::start();
     let source = ["backup", "--source", "x"];
-    let cases: [(&[&str], &[&str]); 19] = [
+    let cases: [(&[&str], &[&str]); 27] = [
         (&["backup"], &["required", "--source"]),
         (&[&source[..], &["--sorce", "y"]].concat(), &["unexpected argument '--sorce'"]),
         (&[&source[..], &["stray"]].concat(), &["unexpected argument 'stray'"]),
@@ -224,7 +243,18 @@ async fn wrong_calls_are_told_what_is_wrong_and_nothing_is_sent() {
             &[&source[..], &["--retain", r#"{"days":1,"weeks":[300]}"#]].concat(),
             &["`weeks[0]`: 300 is more than 255"],
         ),
-        (&[&source[..], &["--tags", r#"["a",7]"#]].concat(), &["`tags[1]`: 7 is not of the type"]),
+        (
+            &[&source[..], &["--tags", r#"["a",7]"#]].concat(),
+            &["--tags", "`[1]`: 7 is not of the type"],
+        ),
+        (&[&source[..], &["--owner", "R2"]].concat(), &["not match the pattern ^[a-z]+$"]),
+        (&[&source[..], &["--ports", "[1,2,3]"]].concat(), &["3 items are more than 2"]),
+        (&[&source[..], &["--ports", "[1,65536]"]].concat(), &["65536 is more than 65535"]),
+        (&[&source[..], &["--timeout", "1s"]].concat(), &["before the command", "kakehi call"]),
+        (&["backup", r#"{"source":7}"#], &["`source`: 7 is not of the type string"]),
+        (&["backup", r#"{"source":"x","sorce":7}"#], &["no field `sorce`", "\"source\": \"TEXT\""]),
+        (&["backup", r#"{"source"}"#], &["not JSON"]),
+        (&["limit", "all"], &["\"all\" is not one of \"none\" | {\"bytes\": 0..}"]),
         (&["limit", r#"{"bytes":-1}"#], &["-1 is less than 0"]),
         (&["limit"], &["required", "ARGUMENTS"]),
         (&["reload", "now"], &["unexpected argument 'now'"]),
@@ -250,6 +280,10 @@ async fn help_shows_texts_ranges_choices_and_defaults() {
         "What to copy.",
         "--level <0..255>",
         "How hard to compress. [default: 6]",
+        "The user of the copy. [pattern: ^[a-z]+$] [default: root]",
+        "[at most 2 values]",
+        "[form: {\"days\": 0..65535, \"weeks\"?: [0..255, ...]}]",
+        "kakehi call backup '{...}'",
         "- fast:  As fast as possible.",
         "(repeat for each value, or give a JSON",
         "--dry-run",
@@ -263,10 +297,26 @@ async fn help_shows_texts_ranges_choices_and_defaults() {
 async fn a_description_is_for_people_and_for_programs() {
     let daemon = Daemon::start();
     let said = daemon.kakehi(&["describe"]).await;
-    assert!(said.stdout.starts_with("backupd 2.0\n\nCOMMAND  ALLOWED"), "{said:?}");
-    assert!(said.stdout.contains("warm     no       yes      Loads every key"), "{said:?}");
+    let expected = "backupd 2.0\n\nCOMMAND  ACCESS  ABOUT ";
+    assert!(said.stdout.starts_with(expected), "{said:?}");
+    for words in [
+        "\nbackup   change  Copies files. ",
+        "  --source TEXT [--dry-run] [--level 0..255] [-...\n",
+        "  \"none\" | {\"bytes\": 0..}\n",
+        "\nwarm     denied  Loads every key",
+        "  --prefix TEXT [--limit 0..]\n",
+        "\n\n`kakehi describe COMMAND` shows one in full; `kakehi call COMMAND ARGUMENTS` calls it.\n",
+    ] {
+        assert!(said.stdout.contains(words), "{words}: {}", said.stdout);
+    }
+    let wide = daemon.kakehi(&["describe", "-o", "wide"]).await;
+    assert!(wide.stdout.contains("[--tags TEXT]\n"), "{}", wide.stdout);
     let said = daemon.kakehi(&["describe", "warm"]).await;
-    assert!(said.stdout.contains("You may not run it."), "{said:?}");
+    assert!(said.stdout.contains("You may not call it."), "{said:?}");
+    assert!(said.stdout.contains("\nProgress: {\"done\": 0.., \"total\": 0..}\n"), "{said:?}");
+    let said = daemon.kakehi(&["describe", "limit"]).await;
+    assert!(said.stdout.contains("\nChanges nothing.\n"), "{said:?}");
+    assert!(said.stdout.contains("\nReturns: \"none\" | {\"bytes\": 0..}\n"), "{said:?}");
     let said = daemon.kakehi(&["--json", "describe"]).await;
     let all: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(all["commands"][0]["arguments"]["properties"]["level"]["maximum"], 255);

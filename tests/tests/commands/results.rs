@@ -1,4 +1,4 @@
-//! What the program `kakehi` shows of the progress and the end of a command.
+//! The output of `kakehi call`: progress, results and errors.
 
 use kakehi::{
     Command, Router,

@@ -3,14 +3,19 @@
 
 use std::cell::Cell;
 
+use regex::RegexBuilder;
 use serde_json::Value;
 
-use super::schema::Schema;
+use super::{outline::outline, schema::Schema};
 
 /// How deep it looks: references can be circular.
 const DEPTH: usize = 64;
 /// How many schemas it applies in all: each level may have several alternatives.
 const STEPS: u32 = 100_000;
+/// The longest pattern that is used, in bytes.
+const LONGEST_PATTERN: usize = 1024;
+/// The largest compiled pattern, in bytes.
+const LARGEST_REGEX: usize = 1024 * 1024;
 
 /// Says what is wrong with a value, and where.
 pub(super) fn check(schema: Schema<'_>, value: &Value) -> Result<(), String> {
@@ -28,36 +33,17 @@ fn check_at(
         return Ok(());
     };
     steps.set(left);
-    let wrong = |why: String| {
-        Err(if at.is_empty() { why } else { format!("`{}`: {why}", at.trim_start_matches('.')) })
-    };
+    let wrong = |why: String| Err(located(at, &why));
     if let Some(expected) = type_mismatch(schema, value) {
         return wrong(format!("{value} is not {expected}"));
     }
-    if let Some(why) = not_one_of(schema, value).or_else(|| out_of_range(schema, value)) {
+    let not_fitting = not_one_of(schema, value)
+        .or_else(|| out_of_range(schema, value))
+        .or_else(|| not_matching(schema, value));
+    if let Some(why) = not_fitting {
         return wrong(why);
     }
-    let mut failures = vec![];
-    for other in schema.alternatives() {
-        match check_at(other, value, at, depth, steps) {
-            Ok(()) => {
-                failures.clear();
-                break;
-            }
-            Err(why) => failures.push(why),
-        }
-    }
-    match failures.as_slice() {
-        [] => {}
-        [only] => return Err(only.clone()),
-        _ if schema.words().is_none() => {
-            return wrong(format!(
-                "{value} fits none of the alternatives: {}",
-                failures.join("; ")
-            ));
-        }
-        _ => {}
-    }
+    check_alternatives(schema, value, at, depth, steps)?;
     match value {
         Value::Object(fields) => {
             for name in schema.required() {
@@ -92,6 +78,56 @@ fn check_at(
         _ => {}
     }
     Ok(())
+}
+
+/// Checks that the value fits one of the alternatives.
+fn check_alternatives(
+    schema: Schema<'_>,
+    value: &Value,
+    at: &str,
+    depth: usize,
+    steps: &Cell<u32>,
+) -> Result<(), String> {
+    // The choices are checked already.
+    if schema.words().is_some() {
+        return Ok(());
+    }
+    let mut meant = vec![];
+    let mut count = 0;
+    for other in schema.alternatives() {
+        let Err(why) = check_at(other, value, at, depth, steps) else { return Ok(()) };
+        count += 1;
+        if is_meant(other, value) {
+            meant.push(why);
+        }
+    }
+    match meant.as_slice() {
+        _ if count == 0 => Ok(()),
+        [only] => Err(only.clone()),
+        _ => Err(located(at, &format!("{value} is not one of {}", outline(schema)))),
+    }
+}
+
+/// Whether the value seems to be written for this alternative: by its tag, or else by its fields.
+fn is_meant(schema: Schema<'_>, value: &Value) -> bool {
+    let Value::Object(fields) = value else {
+        return type_mismatch(schema, value).is_none() && not_one_of(schema, value).is_none();
+    };
+    let known = schema.properties();
+    let mut tags =
+        known.iter().filter_map(|(name, _, schema)| Some((*name, schema.get("const")?))).peekable();
+    if tags.peek().is_some() {
+        return tags.all(|(name, tag)| fields.get(name) == Some(tag));
+    }
+    let is_known = |name: &String| known.iter().any(|(known, ..)| known == name);
+    schema.is("object") && (fields.is_empty() || fields.keys().any(is_known))
+}
+
+fn located(at: &str, why: &str) -> String {
+    if at.is_empty() {
+        return why.to_owned();
+    }
+    format!("`{}`: {why}", at.trim_start_matches('.'))
 }
 
 fn type_mismatch(schema: Schema<'_>, value: &Value) -> Option<String> {
@@ -131,6 +167,12 @@ fn not_one_of(schema: Schema<'_>, value: &Value) -> Option<String> {
 fn out_of_range(schema: Schema<'_>, value: &Value) -> Option<String> {
     let number = |key| schema.get(key).filter(|bound| bound.is_number());
     if value.is_number() {
+        if let Some(bound) = number("exclusiveMinimum").filter(|min| !less(min, value)) {
+            return Some(format!("{value} is not more than {bound}"));
+        }
+        if let Some(bound) = number("exclusiveMaximum").filter(|max| !less(value, max)) {
+            return Some(format!("{value} is not less than {bound}"));
+        }
         let too_small = number("minimum").filter(|min| less(value, min));
         let too_large = number("maximum").filter(|max| less(max, value));
         if let Some(min) = too_small {
@@ -149,6 +191,16 @@ fn out_of_range(schema: Schema<'_>, value: &Value) -> Option<String> {
     }
     let max = bound(max).filter(|max| size as u64 > *max)?;
     Some(format!("{size} {unit} are more than {max}"))
+}
+
+/// A text that does not match the pattern of its schema. A pattern in a syntax that is not known
+/// here is left to the server.
+fn not_matching(schema: Schema<'_>, value: &Value) -> Option<String> {
+    let (pattern, text) = (schema.get("pattern")?.as_str()?, value.as_str()?);
+    let is_short = pattern.len() <= LONGEST_PATTERN;
+    let regex = RegexBuilder::new(pattern).size_limit(LARGEST_REGEX).build().ok();
+    let fits = regex.filter(|_| is_short)?.is_match(text);
+    (!fits).then(|| format!("{value} does not match the pattern {pattern}"))
 }
 
 /// Whether one number is less than the other, exact for integers.
@@ -180,6 +232,20 @@ mod tests {
                 "tags": { "type": "array", "items": { "type": "string" } },
                 "pair": { "prefixItems": [{ "type": "integer" }, { "type": "boolean" }] },
                 "deep": { "anyOf": [{ "$ref": "#" }, { "type": "null" }] },
+                "word": { "type": "string", "pattern": "^[a-z]+$" },
+                "odd": { "type": "string", "pattern": "(?<!a)b" },
+                "half": { "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 },
+                "limit": { "oneOf": [
+                    { "type": "string", "const": "none" },
+                    { "type": "object", "required": ["bytes"], "additionalProperties": false,
+                      "properties": { "bytes": { "type": "integer", "minimum": 0 } } },
+                ] },
+                "shape": { "oneOf": [
+                    { "type": "object", "required": ["kind", "r"], "properties":
+                        { "kind": { "const": "circle" }, "r": { "type": "number" } } },
+                    { "type": "object", "required": ["kind"], "properties":
+                        { "kind": { "const": "point" } } },
+                ] },
             },
             "$defs": { "Mode": { "oneOf": [{ "const": "fast" }, { "const": "slow" }] } },
         });
@@ -188,6 +254,8 @@ mod tests {
             json!({ "name": "a" }),
             json!({ "name": "a", "port": null, "mode": "fast", "tags": ["x"], "pair": [1, true] }),
             json!({ "name": "a", "deep": { "name": "b", "deep": null } }),
+            json!({ "name": "a", "word": "abc", "odd": "in a syntax of its own", "half": 0.5 }),
+            json!({ "name": "a", "limit": "none", "shape": { "kind": "point" } }),
         ] {
             assert_eq!(check(value.clone()), Ok(()), "{value}");
         }
@@ -203,6 +271,25 @@ mod tests {
             (json!({ "name": "a", "tags": ["x", 7] }), "`tags[1]`: 7 is not of the type string"),
             (json!({ "name": "a", "pair": [1, 2] }), "`pair[1]`: 2 is not of the type boolean"),
             (json!({ "name": "a", "other": 1 }), "there is no field `other`"),
+            (
+                json!({ "name": "a", "word": "a1" }),
+                "`word`: \"a1\" does not match the pattern ^[a-z]+$",
+            ),
+            (json!({ "name": "a", "half": 0 }), "`half`: 0 is not more than 0"),
+            (json!({ "name": "a", "half": 1.0 }), "`half`: 1.0 is not less than 1"),
+            (json!({ "name": "a", "limit": { "bytes": -1 } }), "`limit.bytes`: -1 is less than 0"),
+            (
+                json!({ "name": "a", "limit": "all" }),
+                "`limit`: \"all\" is not one of \"none\" | {\"bytes\": 0..}",
+            ),
+            (
+                json!({ "name": "a", "shape": { "kind": "circle" } }),
+                "`shape`: the field `r` is missing",
+            ),
+            (
+                json!({ "name": "a", "shape": { "kind": "line" } }),
+                "`shape`: {\"kind\":\"line\"} is not one of {\"kind\": \"circle\", \"r\": NUMBER} | {\"kind\": \"point\"}",
+            ),
         ] {
             assert_eq!(check(value.clone()), Err(why.to_owned()), "{value}");
         }

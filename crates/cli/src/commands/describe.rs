@@ -5,12 +5,16 @@ use std::slice;
 use kakehi_command::{CommandDescription, Description};
 use serde::Serialize;
 
-use super::{UNDESCRIBED, find, flags};
+use super::{UNDESCRIBED, find, flags, outline::outline, schema::Schema};
 use crate::{
     escape::{escape, escape_json, escape_lines},
     failure::Failure,
+    text::shorten,
     view::{Format, Style, table, yaml},
 };
+
+/// The widest summary of arguments in a table, in columns. `-o wide` shows all.
+const WIDEST: usize = 48;
 
 /// The output of `kakehi describe`: all commands, or one.
 pub(crate) fn describe(
@@ -33,13 +37,26 @@ pub(crate) fn describe(
         format => return data(command, format),
     }
     let mut text = flags::command(command).render_long_help().to_string();
-    if command.read_only {
-        text.push_str("\nIt changes nothing.\n");
+    for (label, schema) in [
+        ("Returns", &command.schemas.reply),
+        ("Progress", &command.schemas.progress),
+        ("Details of an error", &command.schemas.fault),
+    ] {
+        let schema = schema.as_ref().map(Schema::root).filter(|schema| !schema.is("null"));
+        if let Some(schema) = schema {
+            text.extend(["\n", label, ": ", &outline(schema), "\n"]);
+        }
     }
-    if !command.allowed {
-        text.push_str("\nYou may not run it.\n");
+    for note in notes(command) {
+        text.extend(["\n", note, ".\n"]);
     }
     Ok(escape_lines(&text))
+}
+
+/// The rights of the caller and the effect of the command.
+fn notes(command: &CommandDescription) -> impl Iterator<Item = &'static str> {
+    let denied = (!command.allowed).then_some("You may not call it");
+    denied.into_iter().chain(command.read_only.then_some("Changes nothing"))
 }
 
 fn overview(description: &Description, style: Style) -> String {
@@ -53,12 +70,22 @@ fn overview(description: &Description, style: Style) -> String {
     }
     let rows = commands.iter().map(|command| {
         let about = command.text.lines().next().unwrap_or_default();
-        let may = if command.allowed { "yes" } else { "no" };
-        let changes = if command.read_only { "no" } else { "yes" };
-        [&command.name, may, changes, about].map(str::to_owned).to_vec()
+        let rights = match (command.allowed, command.read_only) {
+            (false, _) => "denied",
+            (true, true) => "read",
+            (true, false) => "change",
+        };
+        let arguments = flags::summary(command);
+        let arguments = match (arguments.as_str(), style.format) {
+            ("", _) => "-".into(),
+            (arguments, Format::Table) => shorten(arguments, WIDEST).into_owned(),
+            _ => arguments,
+        };
+        [command.name.clone(), rights.to_owned(), about.to_owned(), arguments].to_vec()
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    text + &table(&["COMMAND", "ALLOWED", "CHANGES", "ABOUT"], &rows, style)
+    text += &table(&["COMMAND", "ACCESS", "ABOUT", "ARGUMENTS"], &rows, style);
+    text + "\n`kakehi describe COMMAND` shows one in full; `kakehi call COMMAND ARGUMENTS` calls it.\n"
 }
 
 fn names(commands: &[CommandDescription]) -> String {

@@ -3,18 +3,28 @@
 use std::ffi::OsString;
 
 use clap::{
-    Arg, ArgAction, ArgMatches, Command, Error,
-    builder::{PossibleValue, PossibleValuesParser},
-    error::ErrorKind,
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, Error,
+    builder::PossibleValuesParser,
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 use kakehi_command::CommandDescription;
 use serde_json::{Map, Value};
 
-use super::{check::check, schema::Schema};
-use crate::escape::{escape, escape_lines};
+use super::{
+    check::check,
+    outline::{outline, range},
+    schema::Schema,
+    value::{Json, choices},
+};
+use crate::{
+    args::Arguments,
+    escape::{escape, escape_lines},
+};
 
 /// The name of the single argument of a command whose arguments are not an object.
 const WHOLE: &str = "ARGUMENTS";
+/// The help of an argument that must be JSON, and nothing more is known.
+const UNKNOWN: &str = "The arguments as JSON; the server has no schema of them";
 
 /// The arguments that `words` give, checked. `None`: there are none.
 pub(super) fn read(
@@ -22,22 +32,61 @@ pub(super) fn read(
     words: &[OsString],
 ) -> Result<Option<Value>, Error> {
     let mut command = command(description);
+    let schema = description.schemas.arguments.as_ref().map(Schema::root);
+    if let (Some(schema), [word]) = (schema, words)
+        && let (Shape::Fields, Some(text)) = (shape(schema), word.to_str())
+        && text.trim_start().starts_with('{')
+    {
+        return object(schema, text)
+            .map(Some)
+            .map_err(|why| command.error(ErrorKind::ValueValidation, why));
+    }
     let program = OsString::from("kakehi");
-    let matches = command.try_get_matches_from_mut(std::iter::once(&program).chain(words))?;
-    let Some(root) = &description.schemas.arguments else {
-        return Ok(matches.get_one::<Value>(WHOLE).cloned());
-    };
-    let schema = Schema::root(root);
+    let matches = command.try_get_matches_from_mut(std::iter::once(&program).chain(words));
+    let matches = matches.map_err(|error| with_place(error, &description.name))?;
+    let whole = || matches.get_one::<Value>(WHOLE).cloned();
+    let Some(schema) = schema else { return Ok(whole()) };
     let arguments = match shape(schema) {
         Shape::Nothing => return Ok(None),
-        Shape::Whole => match matches.get_one::<Value>(WHOLE) {
-            Some(arguments) => arguments.clone(),
-            None => return Ok(None),
-        },
+        Shape::Whole => return Ok(whole()),
         Shape::Fields => Value::Object(fields(schema, &matches)),
     };
     check(schema, &arguments).map_err(|why| command.error(ErrorKind::ValueValidation, why))?;
     Ok(Some(arguments))
+}
+
+/// Adds the right place to an error about an option of the program itself.
+fn with_place(mut error: Error, name: &str) -> Error {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let program = Arguments::command();
+    let is_own = |arg: &Arg| arg.get_long().is_some_and(|long| *given == format!("--{long}"));
+    if error.kind() == ErrorKind::UnknownArgument && program.get_arguments().any(is_own) {
+        let name = escape(name);
+        let tip =
+            format!("this option stands before the command: `kakehi call {given} ... {name}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// All arguments as one JSON object. A server ignores fields that it does not know, so a misspelt
+/// one must be found here.
+fn object(schema: Schema<'_>, text: &str) -> Result<Value, String> {
+    let arguments: Value =
+        serde_json::from_str(text).map_err(|error| format!("the argument is not JSON: {error}"))?;
+    check(schema, &arguments)?;
+    let known = schema.properties();
+    let is_open = schema.get("additionalProperties").is_some();
+    let given = arguments.as_object().into_iter().flatten().map(|(name, _)| name);
+    for name in given.filter(|_| !is_open) {
+        if !known.iter().any(|(known, ..)| known == name) {
+            let form = outline(schema);
+            return Err(format!("there is no field `{name}`; the arguments are {form}"));
+        }
+    }
+    Ok(arguments)
 }
 
 /// The command as clap knows it, without a character that could harm a terminal: all texts are
@@ -45,38 +94,87 @@ pub(super) fn read(
 pub(crate) fn command(description: &CommandDescription) -> Command {
     let CommandDescription { name, text, .. } = description;
     let (first, rest) = text.split_once("\n\n").unwrap_or((text, ""));
-    let name = escape(name).into_owned();
-    let mut command = Command::new(name.clone())
-        .bin_name(format!("kakehi call {name}"))
+    let name_in_usage = escape(name).into_owned();
+    let mut command = Command::new(name_in_usage.clone())
+        .bin_name(format!("kakehi call {name_in_usage}"))
         .about(one_line(first))
         .disable_version_flag(true);
     if !rest.is_empty() {
         command = command.long_about(escape_lines(text));
     }
     let Some(root) = &description.schemas.arguments else {
-        let help = "The arguments as JSON; the server tells no schema of them";
-        return command.arg(json_argument(Arg::new(WHOLE).help(help), None));
+        return command.arg(Arg::new(WHOLE).help(UNKNOWN).value_parser(Json::unknown()));
     };
     let schema = Schema::root(root);
     match shape(schema) {
         Shape::Nothing => command,
         Shape::Whole => {
-            let argument = Arg::new(WHOLE).help("The arguments as JSON").required(true);
-            command.arg(json_argument(argument, Some(root)))
+            let help = match schema.words() {
+                Some(_) => String::new(),
+                None => format!("The arguments: {}", outline(schema)),
+            };
+            let value =
+                Arg::new(WHOLE).help(help).required(true).value_parser(Json::of(root, root));
+            command.arg(value.allow_negative_numbers(true))
         }
         Shape::Fields => {
             let properties = properties(schema);
             let names: Vec<_> = properties.iter().map(|(name, ..)| *name).collect();
             command = command.disable_help_flag(names.contains(&"help"));
-            command.args(properties.into_iter().map(|(name, is_required, schema)| {
-                flag(root, name, &long(name, &names), schema).required(is_required)
-            }))
+            let flags: Vec<_> = properties
+                .into_iter()
+                .map(|(name, is_required, schema)| {
+                    flag(root, name, &long(name, &names), schema).required(is_required)
+                })
+                .collect();
+            command.override_usage(usage(&name_in_usage, &flags)).args(flags)
         }
     }
 }
 
+/// How to call the command: with flags, or with one JSON object.
+fn usage(name: &str, flags: &[Arg]) -> String {
+    let call = format!("kakehi call {name}");
+    let required = flags.iter().filter(|flag| flag.is_required_set());
+    let required = required.map(|flag| written(flag, ["<", ">"]));
+    let call_with: Vec<_> = std::iter::once(call.clone()).chain(required).collect();
+    let call_with = call_with.join(" ");
+    let more = if flags.iter().all(Arg::is_required_set) { "" } else { " [OPTIONS]" };
+    format!("{call_with}{more}\n       {call} '{{...}}'    # the arguments as one JSON object")
+}
+
+/// The arguments on one line, optional ones in brackets.
+pub(super) fn summary(description: &CommandDescription) -> String {
+    let arguments = description.schemas.arguments.as_ref().map(Schema::root);
+    if let Some((Shape::Whole, schema)) = arguments.map(|schema| (shape(schema), schema)) {
+        return match schema.words() {
+            Some(words) => words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("|"),
+            None => outline(schema),
+        };
+    }
+    let command = command(description);
+    let flags = command.get_arguments().filter(|flag| flag.get_id() != "help");
+    let words = flags.map(|flag| {
+        let name = written(flag, ["", ""]);
+        if flag.is_required_set() { name } else { format!("[{name}]") }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the flag in the form of the command line, with the name of its value between `around`.
+fn written(flag: &Arg, around: [&str; 2]) -> String {
+    let [before, after] = around;
+    match (flag.get_long(), flag.get_value_names().unwrap_or_default()) {
+        (None, _) => "JSON".to_owned(),
+        (Some(long), [value, ..]) if !flag.is_require_equals_set() => {
+            format!("--{long} {before}{value}{after}")
+        }
+        (Some(long), _) => format!("--{long}"),
+    }
+}
+
 /// A text in one line, escaped.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     escape(&text.replace('\n', " ")).into_owned()
 }
 
@@ -143,123 +241,109 @@ fn items(schema: Schema<'_>) -> Option<Schema<'_>> {
 }
 
 fn flag(root: &Value, name: &str, long: &str, schema: Schema<'_>) -> Arg {
-    let text = schema.text();
+    let (text, default) = (schema.text(), schema.default());
     let schema = schema.present();
-    let help = match schema.default() {
-        Some(Value::String(default)) => format!("{text} [default: {default}]"),
-        Some(default) => format!("{text} [default: {default}]"),
-        None => text.to_owned(),
-    };
-    let help = one_line(help.trim_start());
+    let element = items(schema);
+    let mut notes = bounds(schema);
+    notes.extend(element.map(bounds).into_iter().flatten());
+    if let (Kind::Json, None) = (kind(schema), element) {
+        notes.push(format!("form: {}", outline(schema)));
+    }
+    notes.extend(default.and_then(|default| match default {
+        Value::String(default) => Some(format!("default: {default}")),
+        Value::Array(items) if items.is_empty() => None,
+        default => Some(format!("default: {default}")),
+    }));
+    let notes: Vec<_> = notes.iter().map(|note| format!("[{note}]")).collect();
+    let notes = notes.join(" ");
     let argument = Arg::new(name.to_owned()).long(long.to_owned());
     let argument = if long == name { argument } else { argument.alias(name.to_owned()) };
-    match items(schema) {
+    match element {
         Some(items) => {
-            let or = if matches!(kind(items), Kind::Text) { ", or give a JSON array" } else { "" };
-            let help = format!("{help} (repeat for each value{or})");
-            typed(root, argument, items, help.trim_start()).action(ArgAction::Append)
+            let help = format!("{text} (repeat for each value, or give a JSON array) {notes}");
+            let help = one_line(help.trim());
+            let array = Json::list(root, schema.value, items.value);
+            typed(root, argument, items, help).value_parser(array).action(ArgAction::Append)
         }
-        None => typed(root, argument, schema, &help),
+        None => typed(root, argument, schema, one_line(format!("{text} {notes}").trim())),
     }
 }
 
-fn typed(root: &Value, argument: Arg, schema: Schema<'_>, help: &str) -> Arg {
-    let range = || {
-        let bound = |key| schema.get(key).map(Value::to_string).unwrap_or_default();
-        let range = one_line(&format!("{}..{}", bound("minimum"), bound("maximum")));
-        if range == ".." { "NUMBER".to_owned() } else { range }
-    };
+/// The limits of a value, apart from its type, its choices and its range.
+fn bounds(schema: Schema<'_>) -> Vec<String> {
+    let number = |key: &str| schema.get(key).filter(|bound| bound.is_number());
+    let mut notes = vec![];
+    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
+        notes.push(format!("pattern: {pattern}"));
+    }
+    for (min, max, unit) in
+        [("minLength", "maxLength", "characters"), ("minItems", "maxItems", "values")]
+    {
+        match (number(min), number(max)) {
+            (Some(min), Some(max)) => notes.push(format!("{min} to {max} {unit}")),
+            (Some(min), None) => notes.push(format!("at least {min} {unit}")),
+            (None, Some(max)) => notes.push(format!("at most {max} {unit}")),
+            (None, None) => {}
+        }
+    }
+    for (key, words) in [
+        ("exclusiveMinimum", "more than"),
+        ("exclusiveMaximum", "less than"),
+        ("multipleOf", "a multiple of"),
+    ] {
+        notes.extend(number(key).map(|bound| format!("{words} {bound}")));
+    }
+    notes
+}
+
+fn typed(root: &Value, argument: Arg, schema: Schema<'_>, help: String) -> Arg {
+    let argument = argument.help(help);
     match kind(schema) {
         Kind::Switch => argument
-            .help(help.to_owned())
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
             .value_name("true|false")
             .value_parser(["true", "false"]),
-        Kind::Text => argument.help(help.to_owned()).value_name("TEXT").allow_hyphen_values(true),
+        Kind::Text => argument.value_name("TEXT").allow_hyphen_values(true),
         Kind::Word(words) => {
-            let words = words.into_iter().map(|(word, about)| {
-                let value = PossibleValue::new(escape(word).into_owned()).alias(word.to_owned());
-                if about.is_empty() { value } else { value.help(one_line(about)) }
-            });
-            argument.help(help.to_owned()).value_parser(PossibleValuesParser::new(words))
+            argument.value_name("CHOICE").value_parser(PossibleValuesParser::new(choices(&words)))
         }
-        Kind::Number => json_argument(
-            argument.help(help.to_owned()).value_name(range()).allow_negative_numbers(true),
-            Some(&with_definitions(root, schema.value)),
-        ),
-        Kind::Json => json_argument(
-            argument.help(help.to_owned()).value_name("JSON"),
-            Some(&with_definitions(root, schema.value)),
-        ),
+        Kind::Number => argument
+            .value_name(one_line(&range(schema)))
+            .allow_negative_numbers(true)
+            .value_parser(Json::of(root, schema.value)),
+        Kind::Json => argument.value_name("JSON").value_parser(Json::of(root, schema.value)),
     }
-}
-
-/// A part of a document, with the definitions that it may refer to.
-fn with_definitions(root: &Value, part: &Value) -> Value {
-    let mut part = part.clone();
-    if let (Some(object), Some(definitions)) = (part.as_object_mut(), root.get("$defs")) {
-        object.entry("$defs").or_insert_with(|| definitions.clone());
-    }
-    part
-}
-
-/// Takes JSON, and checks it if there is a schema.
-fn json_argument(argument: Arg, schema: Option<&Value>) -> Arg {
-    let schema = schema.cloned();
-    argument.value_parser(move |text: &str| -> Result<Value, String> {
-        let value = serde_json::from_str(text).map_err(|error| match &schema {
-            Some(schema) if Schema::root(schema).is("integer") => "not an integer".to_owned(),
-            Some(schema) if Schema::root(schema).is("number") => "not a number".to_owned(),
-            _ => format!("not JSON: {error}"),
-        })?;
-        if let Some(schema) = &schema {
-            check(Schema::root(schema), &value)?;
-        }
-        Ok(value)
-    })
 }
 
 fn fields(schema: Schema<'_>, matches: &ArgMatches) -> Map<String, Value> {
     let mut fields = Map::new();
     for (name, _, schema) in properties(schema) {
         let schema = schema.present();
-        let element = items(schema);
-        let values = values(matches, name, &kind(element.unwrap_or(schema)));
-        let value = match (values, element) {
-            (values, Some(_)) if !values.is_empty() => list(values),
-            (mut values, None) if !values.is_empty() => values.remove(0),
-            _ => continue,
+        let is_list = items(schema).is_some();
+        let mut values = values(matches, name, &kind(schema), is_list);
+        let value = match values.as_slice() {
+            [] => continue,
+            // A JSON array is the list itself.
+            [Value::Array(_)] => values.remove(0),
+            _ if is_list => Value::Array(values),
+            _ => values.remove(0),
         };
         fields.insert(name.to_owned(), value);
     }
     fields
 }
 
-/// The values of a flag that can be repeated. An only text that is a JSON array is the list.
-fn list(values: Vec<Value>) -> Value {
-    let array = match values.as_slice() {
-        [Value::String(text)] => serde_json::from_str(text).ok().filter(Value::is_array),
-        _ => None,
-    };
-    array.unwrap_or(Value::Array(values))
-}
-
 /// The values of a flag; none if it is not given.
-fn values(matches: &ArgMatches, name: &str, kind: &Kind<'_>) -> Vec<Value> {
+fn values(matches: &ArgMatches, name: &str, kind: &Kind<'_>, is_list: bool) -> Vec<Value> {
+    let texts = || matches.get_many::<String>(name).into_iter().flatten();
     match kind {
-        Kind::Number | Kind::Json => {
-            matches.get_many::<Value>(name).into_iter().flatten().cloned().collect()
+        Kind::Switch => texts().map(|value| Value::Bool(value == "true")).collect(),
+        Kind::Text | Kind::Word(_) if !is_list => {
+            texts().map(|value| Value::String(value.clone())).collect()
         }
-        Kind::Switch => {
-            let values = matches.get_many::<String>(name).into_iter().flatten();
-            values.map(|value| Value::Bool(value == "true")).collect()
-        }
-        Kind::Text | Kind::Word(_) => {
-            let values = matches.get_many::<String>(name).into_iter().flatten();
-            values.map(|value| Value::String(value.clone())).collect()
-        }
+        _ => matches.get_many::<Value>(name).into_iter().flatten().cloned().collect(),
     }
 }
 

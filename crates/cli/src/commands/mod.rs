@@ -3,7 +3,9 @@
 mod check;
 mod describe;
 mod flags;
+mod outline;
 mod schema;
+mod value;
 
 use std::ffi::OsString;
 

@@ -25,6 +25,9 @@ pub(super) fn command(asker: &Arc<Asker>, given: Option<&ArgMatches>) -> Command
     let shown = root.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned();
     let shown = shown.map(|sub| {
         let name = sub.get_name().to_owned();
+        if name == "context" {
+            return sub.mut_subcommands(|sub| sub.mut_args(with_contexts));
+        }
         sub.mut_args(|arg| with_values(asker, &name, run, arg))
     });
     base().args(root.get_arguments().cloned().map(with_sockets)).subcommands(shown)
@@ -39,6 +42,14 @@ fn with_sockets(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "context" => arg.add(values::contexts()),
         "socket" => arg.add(ArgValueCompleter::new(PathCompleter::any().filter(is_socket))),
+        _ => arg,
+    }
+}
+
+/// The names of contexts for `use`, `show` and `remove`.
+fn with_contexts(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "name" | "names" => arg.add(values::contexts()),
         _ => arg,
     }
 }

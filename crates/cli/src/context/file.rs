@@ -197,6 +197,16 @@ impl File {
         names.into_iter().map(|name| self.get(&name).map(|place| (name, place))).collect()
     }
 
+    /// Checks that the name does not stand for another server.
+    pub(super) fn check_unused(&self, name: &Name, place: &Place) -> Result<(), Failure> {
+        let is_known = self.contexts().is_some_and(|all| all.contains_key(&name.0));
+        let known = is_known.then(|| self.get(name)).transpose()?;
+        let Some(known) = known.filter(|known| known != place) else { return Ok(()) };
+        let what = format!("there is a context {name} already");
+        let why = format!("it is the server {known}");
+        Err(Failure::usage(&what, &why, "choose another name, or replace it: --force"))
+    }
+
     pub(super) fn set(&mut self, name: &Name, place: &Place) {
         let contexts = self.document.entry("contexts").or_insert_with(|| {
             let mut contexts = Table::new();
