@@ -93,7 +93,7 @@ async fn silence_is_a_timeout_of_unknown_outcome() {
         "{error:?}"
     );
     assert!(!error.is_disconnected() && error.response().is_none());
-    assert_eq!(error.to_string(), "timed out after 2s waiting for a response");
+    assert_eq!(error.to_string(), "timed out after 2.0 s waiting for a response");
     assert_eq!(elapsed, TIMEOUT);
     assert!(!connection.is_open(), "its late answer must not be another's");
     let error = connection.request("y").await.unwrap_err();
@@ -271,7 +271,7 @@ async fn the_deadline_cuts_across_steady_processing() {
         error.is_deadline() && error.is_timeout() && error.outcome() == Outcome::Unknown,
         "{error:?}"
     );
-    assert_eq!(error.to_string(), "the deadline of 3.5s passed waiting for a response");
+    assert_eq!(error.to_string(), "the deadline of 3.5 s passed waiting for a response");
     assert!(responses.next().await.is_none(), "the deadline is the end");
     drop(responses);
     assert!(!connection.is_open());

@@ -85,6 +85,32 @@ enum Order {
 }
 
 #[test]
+fn refused_connections_are_logged_once_a_second_with_the_number_of_the_others() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+    let builder = &mut tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().start_paused(true).build().unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        runtime.block_on(async {
+            let server = testing::connect_with(|listener| {
+                let handler = async |_: Request<Value>, _: Context| Ok::<_, Failure>("");
+                serve(listener, handler).access(Access::default())
+            });
+            for pause in [0, 0, 0, 999, 1] {
+                tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+                let mut client = server.as_uid(54_321);
+                let error = client.connection().request("x").await.unwrap_err();
+                assert_eq!(error.refusal(), Some(Refusal::Denied), "{error:?}");
+            }
+        });
+    });
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("refused a conn")).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[1].contains("before=3"), "{text}");
+}
+
+#[test]
 fn the_span_of_a_function_or_closure_has_the_name_of_the_command() {
     async fn handle(request: Request<Order>, _: Context) -> Result<(), Failure> {
         match request.command {

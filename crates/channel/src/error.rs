@@ -4,6 +4,8 @@ use std::{error::Error as StdError, fmt, io, path::Path, time::Duration};
 
 use bytes::Bytes;
 
+use crate::durations::duration;
+
 /// The error of a channel. Predicates tell what failed, and [`source`](StdError::source) returns the
 /// cause.
 ///
@@ -207,7 +209,7 @@ impl fmt::Display for ChannelError {
             }
             Kind::Malformed { source, .. } => write!(f, "malformed message: {source}"),
             Kind::Unencodable { source } => write!(f, "cannot encode the message: {source}"),
-            Kind::Timeout { after } => write!(f, "timed out after {after:?}"),
+            Kind::Timeout { after } => write!(f, "timed out after {}", duration(*after)),
         }
     }
 }

@@ -56,6 +56,7 @@
 mod bounds;
 mod channel;
 mod codec;
+mod durations;
 mod error;
 mod format;
 mod limits;
@@ -76,7 +77,7 @@ pub use limits::BufferLimits;
 pub use message::{Refusal, Request, Response, ResponseMessage, Status, VERSION};
 pub use path::default_socket;
 
-/// The parts of a server loop, and of formats other than [`Json`].
+/// The parts of a server loop, and of formats other than [`Json`], and how durations are shown.
 ///
 /// Outside of the semver promise: any release may change this module.
 pub mod low_level {
@@ -84,6 +85,7 @@ pub mod low_level {
 
     pub use crate::{
         channel::LowLevel,
+        durations::{duration, elapsed},
         format::{Frame, encode_frame},
         message::{Word, read_version},
         timers::{LAST_LOOK, LATE, Timer},

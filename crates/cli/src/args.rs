@@ -183,6 +183,8 @@ impl Options {
 pub(crate) enum Command {
     /// Run a job; output and exit status are those of the job
     ///
+    /// `kakehi run JOB --help` shows the arguments of the job.
+    ///
     /// The first Ctrl-C cancels the job and waits up to 2 s for its end. A second Ctrl-C exits at
     /// once. A terminal shows the job's control characters escaped; a pipe or a file gets the
     /// unchanged bytes.
@@ -239,9 +241,9 @@ pub(crate) enum Command {
         #[arg(value_name = "JSON", value_hint = ValueHint::Other)]
         request: Option<String>,
     },
-    /// Describe the server and its commands
+    /// Describe the server and its commands, or a job
     Describe {
-        /// Describe only this command
+        /// Describe only this command or job
         command: Option<String>,
     },
     /// Call a command of a server that describes itself

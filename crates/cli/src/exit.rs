@@ -27,14 +27,20 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     (
         ERROR,
         "failed",
-        "The request failed. `run` ends with the job's own exit code, or 128 + its signal.",
+        "The request failed. `run`, `attach` and `wait` end with the job's own exit code, or 128 + its \
+         signal.",
     ),
     (USAGE, "usage", "Wrong usage. The request was not sent."),
     (NOT_RUNNING, "no server", "No server is running, or ssh cannot connect."),
     (SYSTEM, "resources", "The system refuses a resource, such as a thread."),
     (OUTPUT, "output", "Standard output cannot be written."),
     (BUSY, "busy", "The server is busy or shutting down. Try again later."),
-    (PROTOCOL, "protocol", "Protocol error, unreadable answer, or the connection ended before it."),
+    (
+        PROTOCOL,
+        "protocol",
+        "Protocol error, unreadable answer, or the connection ended before it. `wait`, `attach`: the end \
+         of a run is not known.",
+    ),
     (
         PERMISSION,
         "permission",
@@ -48,10 +54,10 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     (
         NOT_STARTED,
         "not started",
-        "`run`: the job was refused, or never started. Other commands: no such run.",
+        "`run`, `wait`: the job was refused, or never started. Other commands: no such run.",
     ),
     (NOT_EXECUTABLE, "not runnable", "`run`: the job's program cannot be executed."),
-    (NO_SUCH_JOB, "no such job", "`run`: there is no such job."),
+    (NO_SUCH_JOB, "no such job", "There is no such job."),
     (INTERRUPTED, "Ctrl-C", "Ctrl-C interrupted the command, or Ctrl-\\ a `wait`."),
     (STDOUT_CLOSED, "closed", "The reader closed standard output."),
     (TERMINATED, "SIGTERM", "SIGTERM terminated the command."),
@@ -74,12 +80,32 @@ pub(crate) fn help() -> String {
     lines.join("\n").trim_end_matches(',').to_owned()
 }
 
+/// The exit status of a `wait`: that of the worst run, as [`many::ORDER`](super::many::ORDER) says
+/// of hosts.
+pub(crate) fn of_wait(answer: &Answer) -> u8 {
+    let ends = answer.ends();
+    let failed = ends.iter().filter(|end| end.outcome != Some("ok"));
+    let ranked = failed.map(|end| (rank(*end), of_run(*end, false)));
+    // The first of several equal ones.
+    let worst = ranked.reduce(|worst, other| if other.0 > worst.0 { other } else { worst });
+    worst.map_or_else(|| of_answer(answer, false), |(_, code)| code)
+}
+
+fn rank(end: End<'_>) -> u8 {
+    match (end.outcome, end.reason) {
+        (Some("unknown"), _) => 2,
+        (_, Some(_)) => 1,
+        _ => 0,
+    }
+}
+
 /// The exit status for a final response. For a `run`, it is the job's own, if the job ran.
 pub(crate) fn of_answer(answer: &Answer, is_run: bool) -> u8 {
     if answer.response.status == Status::Ok {
         return OK;
     }
     match answer.response.refused {
+        _ if answer.end().reason == Some("no_such_job") => NO_SUCH_JOB,
         refused if is_run => of_run(answer.end(), refused.is_some()),
         Some(Refusal::Busy | Refusal::ShuttingDown) => BUSY,
         Some(Refusal::Denied) => PERMISSION,
@@ -91,8 +117,9 @@ pub(crate) fn of_answer(answer: &Answer, is_run: bool) -> u8 {
     }
 }
 
-fn of_run(End { code, ended_by, reason }: End<'_>, is_refused: bool) -> u8 {
+fn of_run(End { code, ended_by, reason, outcome }: End<'_>, is_refused: bool) -> u8 {
     match (reason, ended_by) {
+        _ if outcome == Some("unknown") => PROTOCOL,
         (Some("no_such_job"), _) => NO_SUCH_JOB,
         (Some("not_executable"), _) => NOT_EXECUTABLE,
         (Some(_), _) => NOT_STARTED,
@@ -155,7 +182,33 @@ mod tests {
         ] {
             let rest = format!(r#""status":"ERROR","content":{content}"#);
             assert_eq!(code(&rest, true), expected, "{content}");
-            assert_eq!(code(&rest, false), ERROR, "{content}");
+            let other = if expected == NO_SUCH_JOB { expected } else { ERROR };
+            assert_eq!(code(&rest, false), other, "{content}");
         }
+    }
+
+    #[test]
+    fn a_wait_ends_as_the_worst_run() {
+        const OK_RUN: &str = r#"{"outcome":"ok","exit_code":0}"#;
+        const FAILED: &str = r#"{"outcome":"failed","exit_code":7}"#;
+        const KILLED: &str = r#"{"outcome":"failed","signal":9}"#;
+        const REFUSED: &str = r#"{"outcome":"failed","reason":"not_started"}"#;
+        const UNKNOWN: &str = r#"{"outcome":"unknown"}"#;
+        let cancelled = r#"{"outcome":"failed","exit_code":0,"ended_by":"cancel"}"#;
+        for (runs, expected) in [
+            (&[OK_RUN, FAILED, KILLED][..], 7),
+            (&[KILLED, FAILED], 137),
+            (&[FAILED, REFUSED, OK_RUN], NOT_STARTED),
+            (&[REFUSED, UNKNOWN, FAILED], PROTOCOL),
+            (&[cancelled], ERROR),
+            (&[], ERROR),
+        ] {
+            let runs = runs.join(",");
+            let text = r#"{"id":"","version":0,"message":"","status":"ERROR","content":["#;
+            assert_eq!(of_wait(&Answer::of(&format!("{text}{runs}]}}"))), expected, "{runs}");
+        }
+        let ok =
+            format!(r#"{{"id":"","version":0,"message":"","status":"OK","content":[{OK_RUN}]}}"#);
+        assert_eq!(of_wait(&Answer::of(&ok)), OK);
     }
 }

@@ -126,16 +126,21 @@ impl Failure {
         let of_refusal = || refused.map(|why| causes::refusal(why, hint));
         let unconfirmed = || answer.confirmation().map(|_| causes::UNCONFIRMED);
         let reason = || causes::reason(answer.end());
-        let (what, word, remedy) = unconfirmed().or_else(reason).or_else(of_refusal).unwrap_or((
-            "the request failed",
-            "failed",
-            hint,
-        ));
+        let reload = || (!answer.problems().is_empty()).then_some(causes::NOT_RELOADED);
+        let (what, word, remedy) = unconfirmed()
+            .or_else(reason)
+            .or_else(reload)
+            .or_else(of_refusal)
+            .unwrap_or(("the request failed", "failed", hint));
         let remedy = match answer.similar().as_slice() {
             [] => remedy.to_owned(),
             similar => format!("did you mean {}? {remedy}", or(similar)),
         };
-        let outcome = refused.map_or(Outcome::Failed, |_| Outcome::Refused);
+        let outcome = match refused {
+            Some(_) => Outcome::Refused,
+            None if answer.end().outcome == Some("unknown") => Outcome::Unknown,
+            None => Outcome::Failed,
+        };
         let why = match &answer.response.message {
             message if message.is_empty() => "the server gave no reason".to_owned(),
             message => cut(message),

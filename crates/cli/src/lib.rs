@@ -16,6 +16,7 @@ mod failure;
 #[cfg(feature = "fleet")]
 mod fleet;
 mod hosts;
+mod job_help;
 mod log;
 mod many;
 #[cfg(feature = "mcp")]
@@ -206,6 +207,12 @@ async fn describe(
     let style = Style::of(output, options);
     let format = if options.json { Format::Json } else { options.output };
     let description = described(options).await.map_err(Failure::of_asking)?;
+    // kakehid describes its jobs too.
+    let has = |name: &str| description.commands.iter().any(|command| command.name == name);
+    if let Some(job) = name.filter(|name| !has(name) && has("describe")) {
+        let answer = job_help::ask(job, options).await.map_err(Failure::of_asking)?;
+        return job_help::show(&answer, job, format);
+    }
     commands::describe(&description, name, format, style)
 }
 
@@ -259,7 +266,9 @@ fn refuse(error: &clap::Error) -> u8 {
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
             | ErrorKind::DisplayVersion
     ) {
-        return Output::plain(false).print(escape::escape_lines(&text).as_bytes());
+        let job = (error.kind() == ErrorKind::DisplayHelp).then(job_help::for_help).flatten();
+        let job = job.map(|job| job + "\n").unwrap_or_default();
+        return Output::plain(false).print((job + &escape::escape_lines(&text)).as_bytes());
     }
     // The arguments are not parsed, but a reader of JSON needs JSON.
     let is_json = env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");

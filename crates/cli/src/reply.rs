@@ -36,6 +36,44 @@ pub(crate) struct End<'a> {
     pub(crate) ended_by: Option<&'a str>,
     /// Why the job was not started.
     pub(crate) reason: Option<&'a str>,
+    /// The outcome in the record of a run.
+    pub(crate) outcome: Option<&'a str>,
+}
+
+impl<'a> End<'a> {
+    /// Reads an object in JSON.
+    fn of(object: &'a str) -> Self {
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow)]
+            exit_code: Option<&'a RawValue>,
+            #[serde(borrow)]
+            signal: Option<&'a RawValue>,
+            #[serde(borrow)]
+            ended_by: Option<&'a RawValue>,
+            #[serde(borrow)]
+            reason: Option<&'a RawValue>,
+            #[serde(borrow)]
+            outcome: Option<&'a RawValue>,
+        }
+        fn word(field: Option<&RawValue>) -> Option<&str> {
+            field?.get().strip_prefix('"')?.strip_suffix('"')
+        }
+        // serde takes an array for the fields of a struct.
+        let fields = Some(object).filter(|object| object.starts_with('{'));
+        let fields = fields.and_then(|object| serde_json::from_str(object).ok());
+        let Some(Fields { exit_code, signal, ended_by, reason, outcome }) = fields else {
+            return End::default();
+        };
+        let number = |field: Option<&RawValue>| field?.get().parse::<u8>().ok();
+        let killed = || number(signal)?.checked_add(128);
+        End {
+            code: number(exit_code).or_else(killed),
+            ended_by: word(ended_by),
+            reason: word(reason),
+            outcome: word(outcome),
+        }
+    }
 }
 
 impl Answer {
@@ -81,32 +119,25 @@ impl Answer {
 
     /// How the job ended, or why it was not started.
     pub(crate) fn end(&self) -> End<'_> {
+        self.content().map(End::of).unwrap_or_default()
+    }
+
+    /// How each run ended, if the content is a list of records.
+    pub(crate) fn ends(&self) -> Vec<End<'_>> {
+        let list = self.content().filter(|content| content.starts_with('['));
+        let records: Option<Vec<&RawValue>> = list.and_then(|list| serde_json::from_str(list).ok());
+        records.unwrap_or_default().into_iter().map(|record| End::of(record.get())).collect()
+    }
+
+    /// The problems of the jobs file that a reload has found.
+    pub(crate) fn problems(&self) -> Vec<String> {
         #[derive(Deserialize)]
-        struct Fields<'a> {
-            #[serde(borrow)]
-            exit_code: Option<&'a RawValue>,
-            #[serde(borrow)]
-            signal: Option<&'a RawValue>,
-            #[serde(borrow)]
-            ended_by: Option<&'a RawValue>,
-            #[serde(borrow)]
-            reason: Option<&'a RawValue>,
+        struct Problems {
+            problems: Vec<String>,
         }
-        fn word(field: Option<&RawValue>) -> Option<&str> {
-            field?.get().strip_prefix('"')?.strip_suffix('"')
-        }
-        let fields = || {
-            // serde takes an array for the fields of a struct.
-            let object = self.content().filter(|content| content.starts_with('{'))?;
-            serde_json::from_str(object).ok()
-        };
-        let Some(Fields { exit_code, signal, ended_by, reason }) = fields() else {
-            return End::default();
-        };
-        let number = |field: Option<&RawValue>| field?.get().parse::<u8>().ok();
-        let killed = || number(signal)?.checked_add(128);
-        let code = number(exit_code).or_else(killed);
-        End { code, ended_by: word(ended_by), reason: word(reason) }
+        let object = self.content().filter(|content| content.starts_with('{'));
+        let found = object.and_then(|object| serde_json::from_str(object).ok());
+        found.map(|Problems { problems }| problems).unwrap_or_default()
     }
 
     /// Returns the description of the job, if the user must confirm the run first.

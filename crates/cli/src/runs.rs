@@ -77,7 +77,12 @@ pub(crate) enum RunsCommand {
         #[arg(long, value_name = "N")]
         tail: Option<u64>,
     },
-    /// Wait until runs have ended; succeeds if all of them succeeded
+    /// Wait until runs have ended; ends as the worst of them did
+    ///
+    /// The exit status is that of `run`: the job's own, 124 after its timeout, 125 if it was not
+    /// started, 76 if its end is not known. Of several runs, the worst one counts: first one whose end
+    /// is not known, then one that was not started, then one that failed. Of several such runs, the
+    /// first one counts.
     Wait {
         /// The ids of the runs, or the starts of them: see `kakehi runs`
         #[arg(required = true, value_name = "RUN")]

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use kakehi_channel::{ChannelError, Refusal, Response, ResponseMessage};
+use kakehi_channel::{ChannelError, Refusal, Response, ResponseMessage, low_level::duration};
 
 use crate::{connect::Unconnected, timers::Expired};
 
@@ -264,7 +264,7 @@ impl<Rx> Error<Rx> {
 /// assert!(error.is_timeout() && error.outcome() == Outcome::Unknown && !error.is_deadline());
 /// assert!(!error.is_disconnected() && !error.is_unexpected() && !error.is_malformed());
 /// assert!(!error.is_too_large() && !error.is_unencodable());
-/// assert_eq!(error.to_string(), "timed out after 2s waiting for a response");
+/// assert_eq!(error.to_string(), "timed out after 2.0 s waiting for a response");
 ///
 /// let error = connection.request("again").await.unwrap_err();
 /// assert!(error.is_disconnected() && error.outcome() == Outcome::NotSent);
@@ -394,8 +394,10 @@ impl fmt::Display for Kind {
             Self::Unconnected(error) => error.fmt(f),
             Self::Expired { expired, waiting_for, cause } => {
                 match expired {
-                    Expired::Timeout(after) => write!(f, "timed out after {after:?}")?,
-                    Expired::Deadline(after) => write!(f, "the deadline of {after:?} passed")?,
+                    Expired::Timeout(after) => write!(f, "timed out after {}", duration(*after))?,
+                    Expired::Deadline(after) => {
+                        write!(f, "the deadline of {} passed", duration(*after))?;
+                    }
                 }
                 write!(f, " waiting {waiting_for}")?;
                 cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {cause}"))

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use kakehi_channel::low_level::duration;
 use kakehi_server::{Access, Handle, Limits, Socket, serve};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -152,7 +153,7 @@ async fn end_runs(
     draining.cancelled().await;
     service.drain();
     if timeout(drain, service.drained()).await.is_err() {
-        warn!("ending the runs that are left after the drain of {drain:?}");
+        warn!("ending the runs that are left after the drain of {}", duration(drain));
         service.end_runs();
         let _ = timeout(KILL_AFTER + LAST_RESPONSES, service.drained()).await;
     }

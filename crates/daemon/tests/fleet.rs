@@ -104,6 +104,8 @@ async fn callers_of_the_fleet_run_the_jobs_that_name_them_and_nothing_else() {
         let error = call(signer, command.clone()).await.unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::Denied), "{command}: {error:?}");
     }
+    let runs = call(&anna, json!("runs")).await.unwrap().content.unwrap().to_string();
+    assert!(runs.contains(r#""caller":"anna""#) && !runs.contains("\"uid\""), "{runs}");
     let list = call(&ben, json!("list")).await.unwrap().content.unwrap().to_string();
     assert!(list.contains("open") && !list.contains("hello"), "{list}");
 

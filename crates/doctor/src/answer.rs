@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use kakehi_channel::{BufferLimits, Channel, Decode, Json, Request, VERSION};
+use kakehi_channel::{BufferLimits, Channel, Decode, Json, Request, VERSION, low_level::duration};
 use rustix::process::geteuid;
 use serde_json::Value;
 use tokio::{
@@ -150,7 +150,7 @@ fn foreign(path: &Path, listener: &Listener, why: &str) -> Finding {
 }
 
 fn silent(listener: &Listener, patience: Duration) -> Finding {
-    let what = format!("the server does not answer within {patience:?}");
+    let what = format!("the server does not answer within {}", duration(patience));
     let state = listener.pid.and_then(|pid| Some((pid, process::state(pid)?)));
     let look = "read its log; if it does not recover, restart it";
     let (why, remedy) = match state {

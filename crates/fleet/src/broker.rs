@@ -260,8 +260,15 @@ fn login(url: &ServerAddr) -> Option<(String, String)> {
 
 fn report(sender: &broadcast::Sender<Report>, event: Event) {
     let report = match event {
-        Event::Connected => Report::Reconnected,
+        Event::Connected => {
+            tracing::info!("connected to the broker");
+            Report::Reconnected
+        }
         Event::ServerError(ServerError::Other(text)) if is_denial(&text) => Report::Denied(text),
+        Event::Disconnected => {
+            tracing::warn!("the connection to the broker is lost");
+            return;
+        }
         event => {
             tracing::debug!(%event, "the connection to the broker");
             return;

@@ -195,7 +195,11 @@ impl Node {
         let subscriptions = shared.subscribe().await?;
         // An error by now says that no connection was made yet.
         let _ = timeout(Duration::from_secs(1), connection.link.flush()).await;
-        info!(node = %name, "a node of the fleet is ready");
+        if connection.is_connected() {
+            info!(node = %name, "a node of the fleet is ready");
+        } else {
+            warn!(node = %name, "the broker cannot be reached: the node will be ready once it can be");
+        }
 
         let limits = bounded(self.limits, connection.link.max_payload());
         let server = serve(Requests::new(accepted), handler)

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, io, marker::PhantomData, pin::Pin, sync::Arc
 
 use kakehi_channel::{
     BusyPoll, ByteStream, Json, Refusal, Request, Response, Status, VERSION,
-    low_level::{Buffer, encode_frame},
+    low_level::{Buffer, duration, encode_frame},
 };
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use crate::{
     Access, Handle, Handler, Limits, Listener, Peer, Protocol, Socket,
     connection::Connection,
+    log::RefusedConnections,
     metrics,
     outbox::Outbox,
     shared::{ConnectionGuard, FINAL_WRITE_TIME, Phase, Server, Shared},
@@ -207,7 +208,8 @@ where
 {
     async fn run(self) {
         let Self { listener, server, access, drain, shutdown, protocol } = self;
-        let acceptor = Acceptor { listener, access, server: Arc::new(server), protocol };
+        let (server, refused) = (Arc::new(server), RefusedConnections::default());
+        let acceptor = Acceptor { listener, access, server, refused, protocol };
         let shared = Arc::clone(acceptor.server.shared());
         metrics::describe();
         let _close = CloseWhenDropped(Arc::clone(&shared));
@@ -228,7 +230,8 @@ where
             biased;
             never = &mut accepting => match never {},
             end = timeout(drain, drained) => if end.is_err() {
-                warn!(running = shared.running(), "cancelling requests that have run for {drain:?}");
+                let (running, drain) = (shared.running(), duration(drain));
+                warn!(running, "cancelling requests that have run for {drain}");
             },
         }
 
@@ -270,6 +273,7 @@ struct Acceptor<C, H, L, F> {
     listener: L,
     access: Access,
     server: Arc<Server<C, H>>,
+    refused: RefusedConnections,
     protocol: PhantomData<fn() -> F>,
 }
 
@@ -326,7 +330,7 @@ where
 
     /// Sends the reason, if the stream takes it without waiting, and closes the connection.
     fn refuse(&self, stream: &mut L::Stream, why: Refusal, message: &str) {
-        info!(?why, message, "refused a connection");
+        self.refused.add(why, message);
         self.server.shared().count_refused_connection();
         metrics::refused_connection(why);
         let response = Response::<&(), &str> {

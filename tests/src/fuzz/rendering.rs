@@ -64,11 +64,11 @@ fn without_colours(text: &str) -> String {
         .fold(text.to_owned(), |text, colour| text.replace(colour, ""))
 }
 
-/// Whether `text` has no control character but line ends. Independent of the program's own code.
+/// Whether `text` has no control character but line ends, and tabs, which a job may write. Independent of the program's own code.
 #[must_use]
 pub fn is_harmless(text: &str) -> bool {
     text.chars().map(u32::from).all(|code| match code {
-        0x0a => true,
+        0x09 | 0x0a => true,
         0..0x20 | 0x7f..=0x9f | 0x61c | 0x200e..=0x200f | 0x2028..=0x202e | 0x2066..=0x2069 => {
             false
         }

@@ -52,7 +52,7 @@ async fn silence_is_a_timeout_and_one_may_wait_again() {
         let (outcome, elapsed) = timed(channel.next_within(PATIENCE)).await;
         let error = outcome.unwrap_err();
         assert!(error.is_timeout() && !error.is_fatal() && !error.is_disconnected(), "{error}");
-        assert_eq!((error.to_string().as_str(), elapsed), ("timed out after 2s", PATIENCE));
+        assert_eq!((error.to_string().as_str(), elapsed), ("timed out after 2.0 s", PATIENCE));
         assert_eq!(channel.memory(), 0);
     }
     theirs.write_all(b"7\0").await.unwrap();

@@ -49,6 +49,8 @@ fn a_server_without_demo_refuses_the_demo_commands() {
         let why = format!("the command `{name}` needs a server that was started with --demo");
         assert_eq!(lines[0]["message"], why);
     }
+    let said = asked(&["send", "{}"]);
+    assert!(said.stderr.contains("the request has no command: there are run, list"), "{said:?}");
     let demo = asked(&["demo"]);
     assert_ne!(demo.code, 0);
     assert!(!demo.stdout.contains("Not done yet"), "{demo:?}");

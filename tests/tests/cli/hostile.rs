@@ -93,9 +93,9 @@ fn no_harmful_character_comes_out_of_an_error() {
         for arguments in [&["run", "job"][..], &["send", "{}"], &["cancel", "x"]] {
             let said = asked(text, "ERROR", arguments).without_job_output(text);
             assert_eq!(said.code, 1, "{said:?}");
-            // One line of the job on each stream, two progress messages, and an error of three.
+            // One line of the job on each stream, two progress messages, and an error of four.
             assert_harmless(&said.stdout, 1);
-            assert_harmless(&said.stderr, 6);
+            assert_harmless(&said.stderr, 7);
         }
         let said = asked(text, "ERROR", &["demo", "--timeout", "5s"]);
         assert_harmless(&said.stdout, 5);

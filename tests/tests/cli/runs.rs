@@ -2,7 +2,7 @@
 
 use std::{fs::read_to_string, io::Read, process::Stdio, thread::sleep, time::Duration};
 
-use kakehi_tests::programs::wait_for;
+use kakehi_tests::programs::{binary, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::Jobs;
@@ -43,8 +43,16 @@ fn a_detached_run_is_waited_for_read_listed_and_repeated() {
 fn attach_and_wait_pass_on_how_a_run_ended() {
     let jobs = Jobs::start();
     let run = detach(&jobs, &["exit", "7"]);
-    assert_eq!(jobs.said(&["wait", &run]).code, 1);
     assert_eq!(jobs.said(&["attach", &run]).code, 7);
+    let said = jobs.said(&["wait", &run]);
+    assert_eq!(said.stdout, format!("{run}: `exit` ended with exit code 7\n"));
+    assert_eq!((said.code, &*said.stderr), (7, "failed: 1 of 1 runs failed\n"));
+    let (good, bad) = (detach(&jobs, &["exit", "0"]), detach(&jobs, &["exit", "9"]));
+    assert_eq!(jobs.said(&["wait", &good]).code, 0);
+    assert_eq!(jobs.said(&["wait", &good, &bad, &run]).code, 9, "the first one of equal outcomes");
+    assert_eq!(jobs.said(&["wait", &run, "--json"]).code, 7);
+    let said = jobs.said(&["wait", &run, "-o", "json"]);
+    assert_eq!((said.code, &said.lines()[0][0]["exit_code"]), (7, &7.into()));
     let table = jobs.said(&["runs", "--failed", "--job", "exit"]).stdout;
     assert!(table.contains("failed (7)") && table.contains("exit 7"), "{table}");
 }
@@ -118,4 +126,53 @@ fn the_largest_standard_input_reaches_the_job_whatever_its_bytes() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && output.stdout == input, "{unit:?}: {said}");
     }
+}
+
+#[test]
+fn a_reload_prints_each_problem_of_the_file_on_a_line_as_the_check_does() {
+    let jobs = Jobs::start();
+    let file = jobs.file();
+    std::fs::write(&file, "[job.a]\nrun = []\n[job.b]\nat_once = 0\n").unwrap();
+    let mut check = std::process::Command::new(binary("kakehid"));
+    let check = check.arg("--check").arg("--jobs").arg(&file).output().unwrap();
+    let problems = String::from_utf8(check.stderr).unwrap();
+    assert_eq!(problems.lines().count(), 3, "{problems}");
+    let said = jobs.said(&["reload"]);
+    let error = said.stderr.strip_prefix(&problems).unwrap_or_else(|| panic!("{said:?}"));
+    assert_eq!((said.code, &*said.stdout), (1, ""));
+    let why = "  why: 3 problems in the jobs file; the previous jobs stay in use\n";
+    assert!(
+        error.starts_with("error: the jobs were not reloaded\n") && error.contains(why),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_runs_of_a_job_that_does_not_exist_cannot_be_cancelled() {
+    let jobs = Jobs::start();
+    let said = jobs.said(&["cancel", "--job", "silnt"]);
+    said.assert_failed(127, &["there is no job `silnt`", "did you mean `silent`?"]);
+    assert_eq!(jobs.said(&["cancel", "--job", "silent"]).stdout, "cancelled 0 requests\n");
+}
+
+#[test]
+fn a_job_is_described_with_what_its_arguments_must_be() {
+    let jobs = Jobs::with(
+        "[job.backup]\nabout = 'archive'\nrun = ['true']\nargs = [\n\
+         { name = 'folder', choices = ['photos', 'music'], required = true },\n\
+         { name = 'level', pattern = '[0-9]', default = '3' }]\n",
+    );
+    let expected = "backup: archive\n\nArguments of the job:\n\
+        \x20 <folder>  one of photos, music\n  [level]   matches `[0-9]`; default: 3\n";
+    let described = jobs.said(&["describe", "backup"]);
+    assert_eq!((described.code, &*described.stdout), (0, expected), "{described:?}");
+    let help = jobs.said(&["run", "backup", "--help"]);
+    assert!(help.code == 0 && help.stdout.starts_with(expected), "{help:?}");
+    assert!(help.stdout.contains("Usage: kakehi run [OPTIONS] <JOB>"), "{help:?}");
+    let json = jobs.said(&["describe", "backup", "-o", "json"]).lines().remove(0);
+    assert_eq!(json["arguments"][0]["choices"][1], "music");
+    jobs.said(&["describe", "bakup"]).assert_failed(127, &["no such job", "`backup`"]);
+    // The job of another server, or without one: the help is still there.
+    let help = crate::support::said(crate::support::client(&["run", "backup", "-h"]));
+    assert!(help.code == 0 && help.stdout.contains("Usage: kakehi run"), "{help:?}");
 }

@@ -321,12 +321,12 @@ fn status_124_is_a_timeout_or_a_deadline() {
     let said = silent.said(&["--timeout", "200ms", "status"]);
     said.assert_failed(
         124,
-        &["does not answer", "timed out after 200ms", "may have done", "--timeout"],
+        &["does not answer", "timed out after 200 ms", "may have done", "--timeout"],
     );
     let said = silent.said(&["--deadline", "200ms", "--timeout", "0", "status"]);
     said.assert_failed(
         124,
-        &["deadline passed", "deadline of 200ms", "may have done", "--deadline"],
+        &["deadline passed", "deadline of 200 ms", "may have done", "--deadline"],
     );
 }
 

@@ -109,7 +109,7 @@ args = ["[筧]+"]
 /// The real server, with jobs.
 pub(crate) struct Jobs {
     pub(crate) server: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Jobs {
@@ -122,7 +122,12 @@ impl Jobs {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jobs.toml");
         fs::write(&file, format!("{JOBS}{more}")).unwrap();
-        Self { server: Server::start(&["--jobs", file.to_str().unwrap()]), _folder: folder }
+        Self { server: Server::start(&["--jobs", file.to_str().unwrap()]), folder }
+    }
+
+    /// The jobs file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("jobs.toml")
     }
 
     pub(crate) fn client(&self, arguments: &[&str]) -> Command {

@@ -274,7 +274,7 @@ fn a_line_of_a_job_that_has_no_end_is_not_written_over() {
     screen.enter("$CLIENT --socket $S run bytes; echo ended $?");
     let shown = screen.wait_for(&["ended 0"]);
     let lines = result(&shown);
-    assert_eq!(lines[..3], ["tab\\there", "\\x1b[31m\\xff", "no end"], "{shown}");
+    assert_eq!(lines[..3], ["tab     here", "\\x1b[31m\\xff", "no end"], "{shown}");
     assert!(lines[3].starts_with("success: `bytes` ended in"), "{shown}");
 }
 

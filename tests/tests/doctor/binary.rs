@@ -74,7 +74,7 @@ fn the_code_is_that_of_the_first_problem() {
         (home.path("missing.sock"), 69, "FAIL  there is no socket at "),
         (home.path("stale.sock"), 69, "FAIL  no server listens on "),
         (home.path("file"), 69, "FAIL  "),
-        (silent, 124, "FAIL  the server does not answer within 1s"),
+        (silent, 124, "FAIL  the server does not answer within 1.0 s"),
         (home.path(&"x".repeat(108)), 2, "FAIL  the path has "),
     ] {
         let output = doctor_of(&path);

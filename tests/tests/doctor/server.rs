@@ -140,7 +140,7 @@ fn a_stopped_server_is_distinguished_from_a_hanging_one() {
     let start = Instant::now();
     let report = examine_for(SHORT, server.socket());
     assert!(start.elapsed() < SHORT + Duration::from_secs(1), "{:?}", start.elapsed());
-    let what = "the server does not answer within 200ms";
+    let what = "the server does not answer within 200 ms";
     let finding = problem(&report, Check::Answer, Problem::NoAnswer, what);
     assert!(why(finding).contains(&format!("kakehid (pid {pid}), run by ")), "{finding}");
     assert!(why(finding).ends_with("is stopped by a signal"), "{finding}");
@@ -159,7 +159,7 @@ async fn a_server_that_accepts_and_never_answers_is_not_waited_for_longer_than_a
     let report = kakehi_doctor::examine(&path, SHORT).await;
     assert!(start.elapsed() >= SHORT);
     assert!(start.elapsed() < SHORT + Duration::from_secs(1), "{:?}", start.elapsed());
-    let what = "the server does not answer within 200ms";
+    let what = "the server does not answer within 200 ms";
     let finding = problem(&report, Check::Answer, Problem::NoAnswer, what);
     assert!(!why(finding).contains("stopped"), "{finding}");
 
@@ -169,7 +169,7 @@ async fn a_server_that_accepts_and_never_answers_is_not_waited_for_longer_than_a
         start.elapsed() < kakehi_doctor::PATIENCE + Duration::from_secs(1),
         "zero is not for ever"
     );
-    problem(&report, Check::Answer, Problem::NoAnswer, "within 1s");
+    problem(&report, Check::Answer, Problem::NoAnswer, "within 1.0 s");
 }
 
 #[tokio::test]

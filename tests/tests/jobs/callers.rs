@@ -278,6 +278,53 @@ fn another_user_cannot_cancel_a_job_and_root_can() {
 }
 
 #[test]
+fn a_run_that_a_caller_may_not_see_does_not_exist_for_it() {
+    if !can_be_another_user() {
+        return;
+    }
+    let jobs = open(
+        "[job.ours]\nrun = ['sleep', '1000']\n[job.theirs]\nrun = ['true']\nallow.users = ['nobody']",
+    );
+    let started = jobs.ask(json!({ "run": { "job": "ours", "detach": true } })).pop().unwrap();
+    let run = started["content"]["run"].as_str().unwrap();
+    for command in ["cancel", "attach", "logs", "wait", "rerun"] {
+        let asked = |id: &str| match command {
+            "cancel" => json!({ "cancel": { "id": id } }),
+            "wait" => json!({ "wait": { "runs": [id] } }),
+            _ => json!({ command: { "run": id } }),
+        };
+        let answer = |id: &str| ask_as(NOBODY, &jobs, "ID-1", asked(id));
+        // The second one was never given to any run.
+        let (Some(hidden), Some(none)) = (answer(run), answer("zzzzzzz")) else { return };
+        assert_eq!(hidden["content"]["reason"], "no_such_run", "{command}: {hidden}");
+        let text = hidden.to_string().replace(run, "zzzzzzz");
+        assert_eq!(text, none.to_string(), "{command}");
+    }
+    assert_eq!(jobs.ask(json!({ "cancel": { "id": run } })).pop().unwrap()["status"], "OK");
+}
+
+#[test]
+fn the_runs_of_a_job_that_does_not_exist_cannot_be_cancelled() {
+    let gate = super::support::Gate::closed();
+    let jobs = Jobs::start(&format!("[job.backup]\nrun = ['sh', '-c', '{}']", gate.wait()));
+    let cancel = |job: &str| jobs.ask(json!({ "cancel": { "job": job } })).pop().unwrap();
+    let last = cancel("bakup");
+    assert_eq!(
+        (&last["message"], &last["status"]),
+        (&json!("there is no job `bakup`"), &json!("ERROR"))
+    );
+    assert_eq!(last["content"], json!({ "reason": "no_such_job", "similar": ["backup"] }));
+    assert_eq!(cancel("backup")["message"], "cancelled 0 requests");
+    // A job that was removed may still have a run.
+    let started = jobs.ask(json!({ "run": { "job": "backup", "detach": true } })).pop().unwrap();
+    assert_eq!(started["status"], "OK");
+    jobs.rewrite("[job.b]\nrun = ['true']\n");
+    jobs.ask("reload");
+    assert_eq!(cancel("backup")["message"], "cancelled 1 request");
+    assert_eq!(cancel("backup")["content"]["reason"], "no_such_job");
+}
+
+#[test]
 fn only_root_and_the_servers_user_may_stop_it() {
     let mut jobs = open(TWO_JOBS);
     let Some(last) = ask_as(NOBODY, &jobs, "ID-1", "stop") else { return };

@@ -138,7 +138,7 @@ fn a_job_may_clean_up_when_it_is_told_to_end() {
     assert_eq!(messages, ["started", "cleaning", "clean"]);
     let last = responses.last().unwrap();
     assert_eq!(last["status"], "ERROR", "it did not end by itself");
-    assert_eq!(last["message"], "`a` was ended: its timeout of 300ms has passed");
+    assert_eq!(last["message"], "`a` was ended: its timeout of 300 ms has passed");
     assert_eq!(
         (&last["content"]["exit_code"], &last["content"]["ended_by"]),
         (&json!(0), &json!("timeout"))

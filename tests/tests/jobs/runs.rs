@@ -203,6 +203,43 @@ fn a_run_that_went_on_when_the_daemon_was_killed_is_unknown_and_has_no_processes
 }
 
 #[test]
+fn a_run_that_was_queued_when_the_daemon_was_killed_was_not_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, journal) = (folder.path().join("state"), folder.path().join("journal"));
+    let gate = Gate::closed();
+    let job = format!(
+        "[job.a]\nrun = ['sh', '-c', 'echo $KAKEHI_RUN >> {}; {}']\n",
+        journal.display(),
+        gate.wait()
+    );
+    let mut jobs = with_state(&job, &state);
+    let (going_on, queued) = (detach(&jobs, "a", &[]), detach(&jobs, "a", &[]));
+    let started = || std::fs::read_to_string(&journal).ok().filter(|text| text.ends_with('\n'));
+    assert!(wait_for(started).is_some());
+    jobs.server.signal(Signal::KILL);
+    jobs.server.wait();
+    gate.open();
+    for _ in 0..2 {
+        let mut jobs = with_state(&job, &state);
+        let all = records(&jobs, &json!({}));
+        assert_eq!((&all[0]["run"], &all[0]["outcome"]), (&json!(going_on), &json!("unknown")));
+        let record = &all[1];
+        assert_eq!((&record["run"], &record["outcome"]), (&json!(queued), &json!("failed")));
+        assert_eq!(
+            (&record["reason"], &record["started_ms"]),
+            (&json!("not_started"), &Value::Null)
+        );
+        let last = jobs.ask(json!({ "attach": { "run": queued } })).pop().unwrap();
+        assert_eq!(last["content"]["reason"], "not_started", "{last}");
+        let last = jobs.ask(json!({ "attach": { "run": going_on } })).pop().unwrap();
+        assert_eq!(last["content"], json!({ "run": going_on, "outcome": "unknown" }));
+        jobs.server.signal(Signal::KILL);
+        jobs.server.wait();
+    }
+    assert_eq!(started(), Some(format!("{going_on}\n")), "the journal agrees");
+}
+
+#[test]
 fn two_daemons_cannot_use_the_same_state() {
     let folder = tempfile::tempdir().unwrap();
     let _jobs = with_state("", folder.path());
@@ -270,7 +307,6 @@ fn a_stopped_reader_does_not_hold_a_detached_run_back() {
     assert_eq!(output(&responses).last(), Some(&"1000000"));
 }
 
-/// Runs that write a journal of their own, so that records can be compared with it.
 #[test]
 fn wait_reports_how_a_run_ended_that_is_no_longer_kept() {
     let (gate, last_gate) = (Gate::closed(), Gate::closed());
@@ -299,6 +335,7 @@ fn wait_refuses_more_runs_than_one_request_may_name() {
     assert_eq!(last["message"], "1001 runs in one request, more than 1000");
 }
 
+/// The runs write a journal of their own, so that records can be compared with it.
 #[test]
 fn the_records_of_200_detached_runs_are_true_over_two_crashes() {
     let folder = tempfile::tempdir().unwrap();
@@ -336,7 +373,7 @@ fn the_records_of_200_detached_runs_are_true_over_two_crashes() {
 }
 
 fn check_records(jobs: &Jobs, journal: &Path, started: &[(String, usize)]) {
-    let mut counts = [0; 2];
+    let mut counts = [0; 3];
     for (id, number) in started {
         let record = &wait_for_all(jobs, std::slice::from_ref(id))["content"][0];
         let journal = std::fs::read_to_string(journal.join(id)).unwrap_or_default();
@@ -345,6 +382,10 @@ fn check_records(jobs: &Jobs, journal: &Path, started: &[(String, usize)]) {
         let kept = output(&logs);
         let code = number % 3;
         match record["outcome"].as_str().unwrap() {
+            _ if record["reason"] == "not_started" => {
+                counts[2] += 1;
+                assert_eq!((&*journal, kept), ("", vec![]), "{record}");
+            }
             "unknown" => {
                 counts[0] += 1;
                 assert!(
@@ -360,5 +401,6 @@ fn check_records(jobs: &Jobs, journal: &Path, started: &[(String, usize)]) {
             }
         }
     }
-    assert!(counts[0] > 0 && counts[1] > 60, "{counts:?} unknown and known");
+    let [unknown, known, unstarted] = counts;
+    assert!(unknown > 0 && known > 60 && unstarted > 0, "{counts:?}");
 }

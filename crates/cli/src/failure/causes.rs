@@ -135,6 +135,13 @@ pub(super) const UNCONFIRMED: Words<'static> = (
     "pass --yes, or run the command on a terminal, which asks",
 );
 
+/// The words for a jobs file with problems, which stand above.
+pub(super) const NOT_RELOADED: Words<'static> = (
+    "the jobs were not reloaded",
+    "not_reloaded",
+    "correct the file; check it with `kakehid --check --jobs PATH`",
+);
+
 /// The words for a refusal; `hint` is what to do if its reason is not known.
 pub(super) fn refusal(why: Refusal, hint: &str) -> Words<'_> {
     match why {
@@ -169,6 +176,10 @@ pub(super) fn refusal(why: Refusal, hint: &str) -> Words<'_> {
 
 /// The words for a reason that the content of a final response names.
 pub(super) fn reason(end: End<'_>) -> Option<Words<'static>> {
+    if end.outcome == Some("unknown") {
+        let remedy = "read its output: `kakehi logs RUN`; run the job again: `kakehi rerun RUN`";
+        return Some(("the end of the run is not known", "unknown", remedy));
+    }
     Some(match end.reason? {
         "no_such_job" => {
             ("there is no such job", "no_such_job", "see the jobs that you may run: `kakehi list`")
@@ -176,7 +187,7 @@ pub(super) fn reason(end: End<'_>) -> Option<Words<'static>> {
         "invalid_arguments" => (
             "the job does not accept these arguments",
             "invalid_arguments",
-            "see the arguments of each job: `kakehi list`",
+            "see the arguments of the job: `kakehi describe JOB`",
         ),
         "not_executable" => (
             "the job's program cannot be executed",

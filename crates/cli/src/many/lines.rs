@@ -1,6 +1,6 @@
 //! Whole lines of each stream of a host, so that lines of hosts do not mix.
 
-use crate::{output::To, view::Line};
+use crate::{output::To, text::tab_as_space, view::Line};
 
 /// The longest line that waits for its end, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -50,7 +50,8 @@ impl Lines {
 
     fn remember(&mut self, line: &[u8]) {
         if !line.trim_ascii().is_empty() {
-            self.last = String::from_utf8_lossy(line).chars().take(SHOWN).collect();
+            self.last =
+                String::from_utf8_lossy(line).chars().take(SHOWN).map(tab_as_space).collect();
         }
     }
 }

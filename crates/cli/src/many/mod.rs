@@ -61,10 +61,17 @@ pub(crate) async fn run(
 }
 
 fn check(form: Form, options: &Options) -> Result<(), Failure> {
-    if matches!(form, Form::Attach | Form::Logs(_) | Form::Wait | Form::Demo) {
+    let command = match form {
+        Form::Attach => Some("attach"),
+        Form::Logs(_) => Some("logs"),
+        Form::Wait => Some("wait"),
+        Form::Demo => Some("demo"),
+        _ => None,
+    };
+    if let Some(command) = command {
+        let what = format!("`{command}` does not support several hosts");
         let why = "a run belongs to one server";
-        let remedy = "name one host by --host";
-        return Err(Failure::usage("this command does not support several hosts", why, remedy));
+        return Err(Failure::usage(&what, why, "name one of them by --host"));
     }
     if !matches!(options.output, Format::Table | Format::Wide) {
         let why = "the result is a table of hosts";

@@ -26,6 +26,15 @@ pub(crate) fn for_terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
     into_bytes(escape_bytes(bytes))
 }
 
+/// The same for the output of a job, of which tabs stay.
+pub(crate) fn for_job(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.contains(&b'\t') {
+        return for_terminal(bytes);
+    }
+    let cells: Vec<_> = bytes.split(|byte| *byte == b'\t').map(for_terminal).collect();
+    Cow::Owned(cells.join(&b'\t'))
+}
+
 /// Escapes JSON without changing its meaning.
 pub(crate) fn for_json(bytes: &[u8]) -> Cow<'_, [u8]> {
     match String::from_utf8_lossy(bytes) {
@@ -110,6 +119,18 @@ mod tests {
                 assert!(bytes == whole, "{character:?} {offset}");
             }
         }
+    }
+
+    #[test]
+    fn only_the_tabs_of_a_job_stay() {
+        for (output, expected) in [
+            (&b"a\tb"[..], &b"a\tb"[..]),
+            (b"\t\x1b[2J\t\r", b"\t\\x1b[2J\t\\r"),
+            (b"\xc3\t\xa9", b"\\xc3\t\\xa9"),
+        ] {
+            assert_eq!(*for_job(output), *expected);
+        }
+        assert_eq!(*for_terminal(b"a\tb"), *b"a\\tb");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::pipe::Pipe;
 use crate::{
     escape::escape,
-    text::{elapsed, shorten},
+    text::{elapsed, shorten, tab_as_space},
 };
 
 /// How often the spinner turns.
@@ -52,7 +52,8 @@ impl Live {
     /// Keeps a progress message, to be shown from the next turn on.
     pub(crate) fn progress(&self, message: &str, steps: Option<(u64, u64)>) {
         let line = &mut *self.0.borrow_mut();
-        let kept: String = message.chars().take(KEPT).collect();
+        // A tab has no width of its own.
+        let kept: String = message.chars().take(KEPT).map(tab_as_space).collect();
         line.message = escape(&kept).into_owned();
         line.steps = steps.or(line.steps);
     }
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(live.0.borrow().text(80), "- 0 s [============>           ] 5/10 half");
         live.progress("done", Some((12, 10)));
         assert_eq!(live.0.borrow().text(80), "- 0 s [========================] 12/10 done");
-        live.progress("a message", None);
+        live.progress("a\tmessage", None);
         assert_eq!(live.0.borrow().text(36), "- 0 s [============] 12/10 a message");
         assert_eq!(live.0.borrow().text(20), "- 0 s [======] 12...");
         live.progress("", Some((u64::MAX - 1, u64::MAX)));

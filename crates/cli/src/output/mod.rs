@@ -12,7 +12,7 @@ use std::{future::Future, ops::Range, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::{
-    chunks::{Chunks, LONG, for_json, for_terminal},
+    chunks::{Chunks, LONG, for_job, for_json, for_terminal},
     live::Live,
     queue::{
         Queue,
@@ -134,9 +134,9 @@ impl Output {
         self.queue.put(Stderr, bytes);
     }
 
-    /// Bytes of a job, unchanged or escaped.
+    /// Bytes of a job, unchanged or escaped. Tabs are never escaped.
     pub(crate) fn job(&mut self, to: To, bytes: Vec<u8>, is_raw: bool, end: &'static [u8]) {
-        let escape = (!is_raw).then_some(for_terminal as chunks::Escape);
+        let escape = (!is_raw).then_some(for_job as chunks::Escape);
         self.text(to, bytes, escape, end);
     }
 

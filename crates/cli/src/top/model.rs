@@ -251,7 +251,7 @@ fn rows(snapshot: &Snapshot, users: &mut Users) -> Vec<Row> {
         Row {
             id: request.id.clone(),
             is_run: request.is_run,
-            user: request.uid.map_or_else(|| "-".to_owned(), |uid| users.name(uid)),
+            user: user(request, users),
             age: request.age,
             state,
             left: left(request, elapsed, duration, snapshot),
@@ -260,6 +260,11 @@ fn rows(snapshot: &Snapshot, users: &mut Users) -> Vec<Row> {
         }
     };
     requests.iter().zip(times).map(row).collect()
+}
+
+fn user(request: &Request, users: &mut Users) -> String {
+    let name = || request.uid.map(|uid| users.name(uid));
+    request.caller.clone().or_else(name).unwrap_or_else(|| "-".to_owned())
 }
 
 /// The place in the queue of the job.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{escape::escape, reply::Answer};
+use crate::{escape::escape, reply::Answer, text::tab_as_space};
 
 /// The largest answer that is decoded, in bytes. The decoded form takes a few times its size.
 const LARGEST: usize = 1024 * 1024;
@@ -44,6 +44,8 @@ pub(super) struct Request {
     /// The command, the job and its arguments.
     pub(super) words: String,
     pub(super) uid: Option<u32>,
+    /// The name of a caller on another machine, which has no uid.
+    pub(super) caller: Option<String>,
     pub(super) age: Duration,
     pub(super) is_waiting: bool,
     /// The finished steps, and the total.
@@ -68,6 +70,7 @@ struct Running {
     job: Option<String>,
     args: Vec<String>,
     uid: Option<u32>,
+    caller: Option<String>,
     age_ms: u64,
     waiting: bool,
     done: Option<f64>,
@@ -126,8 +129,20 @@ impl Status {
 
 impl From<Running> for Request {
     fn from(running: Running) -> Self {
-        let Running { run, id, command, job, args, uid, age_ms, waiting, done, total, line } =
-            running;
+        let Running {
+            run,
+            id,
+            command,
+            job,
+            args,
+            uid,
+            caller,
+            age_ms,
+            waiting,
+            done,
+            total,
+            line,
+        } = running;
         let words = [command].into_iter().chain(job.clone()).chain(args);
         let words = words.collect::<Vec<_>>().join(" ");
         let steps = done.zip(total).filter(|(done, total)| *done >= 0.0 && *total > 0.0);
@@ -138,6 +153,7 @@ impl From<Running> for Request {
             job,
             words: clean(&words),
             uid,
+            caller: caller.map(|caller| clean(&caller)),
             age: Duration::from_millis(age_ms),
             is_waiting: waiting,
             steps,
@@ -148,7 +164,7 @@ impl From<Running> for Request {
 
 /// The start of a text of the server, escaped for a terminal.
 pub(super) fn clean(text: &str) -> String {
-    let kept: String = text.chars().take(LONGEST).collect();
+    let kept: String = text.chars().take(LONGEST).map(tab_as_space).collect();
     escape(kept.trim_end()).into_owned()
 }
 
@@ -217,6 +233,7 @@ mod tests {
             job: Some("backup".into()),
             words: "run backup a\\x1b[2J".into(),
             uid: Some(0),
+            caller: None,
             age: Duration::from_millis(5),
             is_waiting: true,
             steps: Some((1.0, 4.0)),

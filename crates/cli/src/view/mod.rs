@@ -27,6 +27,7 @@ pub(crate) use self::{
 };
 use super::{
     args::Options,
+    escape::escape,
     exit,
     failure::Failure,
     output::{Output, To, steps},
@@ -278,7 +279,11 @@ impl View {
         let form = self.final_form();
         let is_run = matches!(form, Form::Run | Form::Attach | Form::Detached | Form::DryRun);
         let is_late = self.is_late(&answer);
-        let code = if is_late { exit::TIMEOUT } else { exit::of_answer(&answer, is_run) };
+        let code = match form {
+            _ if is_late => exit::TIMEOUT,
+            Form::Wait => exit::of_wait(&answer),
+            _ => exit::of_answer(&answer, is_run),
+        };
         for (to, returns) in [To::Stdout, To::Stderr].into_iter().zip(&mut self.returns) {
             let rest = returns.finish();
             let end: &[u8] = if rest.is_empty() { b"" } else { b"\n" };
@@ -351,10 +356,21 @@ impl View {
             Form::Run | Form::Attach if answer.end().code.is_some() => {
                 self.output.job_failed(answer.response.message);
             }
+            // The runs have ended, and a line of each says more.
+            Form::Wait if !answer.ends().is_empty() => {
+                let message = answer.response.message.clone();
+                if self.is_content() {
+                    self.show_content(answer);
+                }
+                self.output.job_failed(message);
+            }
             form => {
                 let mut failure = Failure::of_answer(&answer, code, form.hint());
+                for problem in answer.problems() {
+                    self.output.aside(format!("{}\n", escape(&problem)).as_bytes());
+                }
                 let is_any = matches!(form, Form::Raw { .. }) && !failure.details.is_empty();
-                if self.is_content() && (form == Form::Wait || is_any) {
+                if self.is_content() && is_any {
                     failure.details.clear();
                     self.show_content(answer);
                 }

@@ -66,7 +66,8 @@ struct Running {
     args: Vec<String>,
     /// Absent for a caller on another machine.
     uid: Option<u32>,
-    /// The name of such a caller.
+    /// The name of such a caller; kakehid sends it as `caller`.
+    #[serde(alias = "caller")]
     identity: Option<String>,
     age_ms: u64,
     #[serde(default)]
@@ -245,6 +246,7 @@ named   <host> [count] z  -
             "version": "0.1.0", "pid": 7, "uptime_ms": 61_999, "connections": 2, "running": [
                 { "run": "k1", "id": "x", "command": "run", "job": "backup", "args": ["www\n"], "uid": 0, "age_ms": 1, "waiting": true },
                 { "id": "a\u{9b}", "command": "countdown", "uid": 4_000_000_000_u32, "age_ms": 3_600_000 },
+                { "run": "k2", "id": "y", "command": "run", "job": "backup", "caller": "anna", "age_ms": 1 },
             ],
         });
         let expected = "\
@@ -252,11 +254,12 @@ version      0.1.0
 pid          7
 uptime       1 m 01 s
 connections  2
-running      2
+running      3
 
 RUN      USER        AGE       STATE    REQUEST
 k1       root        0 s       queued   run backup www\\n
 a\\u{9b}  4000000000  1 h 00 m  running  countdown
+k2       anna        0 s       running  run backup
 ";
         assert_eq!(status(&content.to_string(), PLAIN()).unwrap(), expected);
         content["running"] = json!([]);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     job::{Argument, Job, Keep},
     registry::Entry,
-    runs::{Progress, Record},
+    runs::{Outcome, Progress, Record},
 };
 
 /// The content of any response.
@@ -17,19 +17,43 @@ use super::{
 #[serde(untagged)]
 pub(crate) enum Content {
     Ended(Box<Ended>),
+    /// The end of a run that was not seen.
+    Unknown {
+        run: String,
+        outcome: Outcome,
+    },
     List(Vec<Listed>),
     Described(Box<Described>),
     Runs(Vec<Record>),
     DryRun(Box<DryRun>),
-    Reloaded { jobs: usize },
-    Problems { problems: Vec<String> },
-    Confirm { confirm: bool, about: String },
-    Detached { run: String, queued: bool },
+    Reloaded {
+        jobs: usize,
+    },
+    Problems {
+        problems: Vec<String>,
+    },
+    Confirm {
+        confirm: bool,
+        about: String,
+    },
+    Detached {
+        run: String,
+        queued: bool,
+    },
     Status(Box<Status>),
-    Cancelled { cancelled: Vec<Running> },
-    Waiting { run: String, waiting: bool, running: usize, at_once: usize },
+    Cancelled {
+        cancelled: Vec<Running>,
+    },
+    Waiting {
+        run: String,
+        waiting: bool,
+        running: usize,
+        at_once: usize,
+    },
     Unstarted(Unstarted),
-    Stopping { pid: u32 },
+    Stopping {
+        pid: u32,
+    },
     Commands(Box<Description>),
 }
 
@@ -183,7 +207,12 @@ pub(crate) struct Running {
     job: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     args: Vec<String>,
-    uid: u32,
+    /// Absent for a caller on another machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    /// The name of a caller on another machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<String>,
     age_ms: u128,
     waiting: bool,
     /// The id of the first process, and of its process group.
@@ -228,7 +257,8 @@ impl From<&Arc<Entry>> for Running {
             command: entry.command,
             job: entry.job.clone(),
             args: entry.args.clone(),
-            uid: entry.uid,
+            uid: entry.remote.is_none().then_some(entry.uid),
+            caller: entry.remote.clone(),
             age_ms: entry.since.elapsed().as_millis(),
             waiting: entry.waiting(),
             pid: entry.group(),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use humantime::format_duration;
+use kakehi_channel::low_level::elapsed;
 use kakehi_server::{Answer, Failure};
 use tokio::time::timeout;
 use tracing::info;
@@ -50,6 +50,18 @@ fn select(id: &str, running: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
     labelled
 }
 
+/// Whether the caller may read the output of a request.
+fn is_reader(entry: &Entry, caller: &Caller) -> bool {
+    caller.owns_server() || caller.has_started(entry.uid, entry.remote.as_deref())
+}
+
+/// Whether `status` shows the request. Requests of other users are hidden, unless they occupy slots
+/// of a job of the caller.
+fn is_shown(entry: &Entry, caller: &Caller, jobs: &Jobs) -> bool {
+    let job = entry.job.as_ref().and_then(|job| jobs.get(job));
+    is_reader(entry, caller) || job.is_some_and(|job| caller.may_run(job))
+}
+
 impl Service {
     /// Shows the state of the daemon, and the running requests that concern the caller.
     pub(super) fn status(&self, caller: &Caller, jobs: &Jobs) -> Answer<Content> {
@@ -57,18 +69,11 @@ impl Service {
         let (running, mut counters) = (registry.running(), handle.stats());
         // This request itself is not in the list either.
         counters.running = counters.running.saturating_sub(1);
-        // Requests of other users are hidden, unless they occupy slots of a job of the caller.
-        let visible = |job: &Option<String>| {
-            job.as_ref().and_then(|job| jobs.get(job)).is_some_and(|job| caller.may_run(job))
-        };
-        let is_reader = |entry: &Entry| {
-            caller.owns_server() || caller.has_started(entry.uid, entry.remote.as_deref())
-        };
         let shown: Vec<_> = running
             .iter()
-            .filter(|entry| is_reader(entry) || visible(&entry.job))
+            .filter(|entry| is_shown(entry, caller, jobs))
             .map(|entry| match Running::from(entry) {
-                shown if is_reader(entry) => shown.with_line(entry),
+                shown if is_reader(entry, caller) => shown.with_line(entry),
                 shown => shown,
             })
             .collect();
@@ -81,7 +86,7 @@ impl Service {
             counters,
             store_problem: self.0.store.problem(),
         };
-        let up = format_duration(Duration::from_secs(since.elapsed().as_secs()));
+        let up = elapsed(since.elapsed());
         let problem = status.store_problem.as_ref();
         let problem = problem.map(|why| format!(", records are not written: {why}"));
         let message = format!(
@@ -94,7 +99,7 @@ impl Service {
     }
 
     /// Cancels requests, and waits until their processes have ended.
-    pub(super) async fn cancel(&self, asked: &Cancel, caller: &Caller) -> Reply {
+    pub(super) async fn cancel(&self, asked: &Cancel, caller: &Caller, known: &Known) -> Reply {
         let running = self.0.registry.running();
         let is_mine = |entry: &Arc<Entry>| {
             caller.uid == 0 || caller.has_started(entry.uid, entry.remote.as_deref())
@@ -102,15 +107,16 @@ impl Service {
         match (&asked.id, &asked.job, asked.all) {
             (Some(id), None, false) => {
                 let mut matching = select(id, &running);
-                if matching.is_empty() {
-                    let message = format!("no running request has the id {id:?}");
-                    return unstarted(Reason::NoSuchRun, message);
-                }
+                let is_shown = matching.iter().any(|entry| is_shown(entry, caller, &known.jobs));
                 matching.retain(is_mine);
-                if matching.is_empty() {
+                if matching.is_empty() && is_shown {
                     let message =
                         format!("only root and the user who started {id:?} may cancel it");
                     return denied(message);
+                }
+                if matching.is_empty() {
+                    let message = format!("no running request has the id {id:?}");
+                    return unstarted(Reason::NoSuchRun, message);
                 }
                 if matching.len() > 1 {
                     let runs: Vec<_> = matching.iter().map(|entry| entry.run.as_str()).collect();
@@ -123,6 +129,10 @@ impl Service {
                 let of_job = |entry: &Arc<Entry>| all || entry.job == *job;
                 let matching = running.into_iter().filter(|entry| is_mine(entry) && of_job(entry));
                 let matching: Vec<_> = matching.collect();
+                // A job that was removed may still have runs.
+                if let (Some(job), true) = (job, matching.is_empty()) {
+                    known.find(caller, job)?;
+                }
                 let plural = if matching.len() == 1 { "" } else { "s" };
                 let what = format!("{} request{plural}", matching.len());
                 end(&matching, caller, &what).await
@@ -134,7 +144,7 @@ impl Service {
     /// Reads the jobs again, for root and the daemon's user.
     pub(super) async fn reload_for(&self, caller: &Caller) -> Reply {
         if !caller.owns_server() {
-            return denied(format!("uid {} may not reload the jobs", caller.uid));
+            return denied(format!("{caller} may not reload the jobs"));
         }
         match self.reload().await {
             Ok(jobs) => {
@@ -144,7 +154,11 @@ impl Service {
                 Ok(Answer::new(message).with_content(Content::Reloaded { jobs }))
             }
             Err(problems) => {
-                let message = format!("not reloaded: {}", problems.join("\n"));
+                let plural = if problems.len() == 1 { "" } else { "s" };
+                let count = problems.len();
+                let message = format!(
+                    "{count} problem{plural} in the jobs file; the previous jobs stay in use"
+                );
                 let content = Some(Content::Problems { problems });
                 Err(Failure { message, content, refused: None })
             }
@@ -154,7 +168,7 @@ impl Service {
     /// Shuts the daemon down as a signal does.
     pub(super) fn stop(&self, caller: &Caller) -> Reply {
         if !caller.owns_server() {
-            return denied(format!("uid {} may not stop this daemon", caller.uid));
+            return denied(format!("{caller} may not stop this daemon"));
         }
         self.0.stop.notify_one();
         let content = Content::Stopping { pid: std::process::id() };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kakehi_channel::Refusal;
+use kakehi_channel::{Refusal, low_level::duration};
 use kakehi_server::{Answer, Context, Failure};
 
 use super::{
@@ -31,16 +31,14 @@ impl Service {
     /// Lists the runs that concern the caller, the newest last.
     pub(super) fn runs(&self, filter: &Runs, caller: &Caller, known: &Known) -> Answer<Content> {
         let all = self.0.store.all();
-        let is_shown = |record: &&Record| {
-            let of_job = known.jobs.get(&record.job).is_some_and(|job| caller.may_run(job));
-            let may_see = caller.owns_server() || is_own(caller, record) || of_job;
-            may_see
+        let is_wanted = |record: &&Record| {
+            is_shown(record, caller, known)
                 && filter.job.as_ref().is_none_or(|job| *job == record.job)
                 && filter.uid.is_none_or(|uid| uid == record.uid)
                 && (!filter.failed || matches!(record.outcome, Outcome::Failed | Outcome::Unknown))
                 && record.queued_ms >= filter.since_ms
         };
-        let runs: Vec<_> = all.iter().map(|stored| &stored.record).filter(is_shown).collect();
+        let runs: Vec<_> = all.iter().map(|stored| &stored.record).filter(is_wanted).collect();
         let newest = runs.iter().skip(runs.len().saturating_sub(MAX_RUNS));
         let newest: Vec<_> = newest.map(|record| (*record).clone()).collect();
         let message = match newest.len() {
@@ -55,9 +53,10 @@ impl Service {
         &self,
         Attach { run, output }: &Attach,
         caller: &Caller,
+        known: &Known,
         context: &Context,
     ) -> Reply {
-        let named = self.readable(run, caller)?;
+        let named = self.readable(run, caller, known)?;
         let _place = self.0.places.take(caller, false).map_err(busy)?;
         let mut reader = self.reader(&named);
         let selection = Selection { form: *output, ..Selection::default() };
@@ -67,8 +66,14 @@ impl Service {
     }
 
     /// Sends the kept output of a run, and with `follow` the output up to its end.
-    pub(super) async fn logs(&self, logs: &Logs, caller: &Caller, context: &Context) -> Reply {
-        let named = self.readable(&logs.run, caller)?;
+    pub(super) async fn logs(
+        &self,
+        logs: &Logs,
+        caller: &Caller,
+        known: &Known,
+        context: &Context,
+    ) -> Reply {
+        let named = self.readable(&logs.run, caller, known)?;
         let _place = self.0.places.take(caller, false).map_err(busy)?;
         let selection = Selection {
             form: logs.output,
@@ -95,6 +100,7 @@ impl Service {
         &self,
         Wait { runs }: &Wait,
         caller: &Caller,
+        known: &Known,
         context: &Context,
     ) -> Reply {
         if runs.len() > MAX_RUNS {
@@ -102,7 +108,8 @@ impl Service {
             return Err(refusal(Refusal::Other, why));
         }
         let _place = self.0.places.take(caller, false).map_err(busy)?;
-        let named: Result<Vec<_>, _> = runs.iter().map(|run| self.readable(run, caller)).collect();
+        let named = runs.iter().map(|run| self.readable(run, caller, known));
+        let named: Result<Vec<_>, _> = named.collect();
         let mut ended = vec![];
         for named in named? {
             let record = self.over(&named).await;
@@ -133,7 +140,7 @@ impl Service {
         known: &Known,
         context: &Context,
     ) -> Reply {
-        let named = self.readable(&rerun.run, caller)?;
+        let named = self.readable(&rerun.run, caller, known)?;
         let Stored { record, given } = &*named.stored;
         let Some(args) = given.clone() else {
             let why =
@@ -147,10 +154,18 @@ impl Service {
         self.run(id, run, caller, known, context).await
     }
 
-    /// Finds a run by its id or a unique prefix, whose output the caller may read.
-    fn readable(&self, id: &str, caller: &Caller) -> Result<Named, Failure<Content>> {
-        let mine = |stored: &Stored| caller.owns_server() || is_own(caller, &stored.record);
-        let (readable, exists) = self.0.store.find(id, MAX_NAMED, mine);
+    /// Finds a run by its id or a unique prefix, whose output the caller may read. A run that the
+    /// caller may not see does not exist for it.
+    fn readable(
+        &self,
+        id: &str,
+        caller: &Caller,
+        known: &Known,
+    ) -> Result<Named, Failure<Content>> {
+        let mine = |stored: &Stored| is_reader(caller, &stored.record);
+        let readable = self.0.store.find(id, MAX_NAMED, mine);
+        let shown = |stored: &Stored| is_shown(&stored.record, caller, known);
+        let exists = !readable.is_empty() || !self.0.store.find(id, 1, shown).is_empty();
         let id = cut(id);
         match readable.as_slice() {
             [stored] => {
@@ -202,8 +217,15 @@ impl Service {
     }
 }
 
-fn is_own(caller: &Caller, record: &Record) -> bool {
-    caller.has_started(record.uid, record.caller.as_deref())
+/// Whether the caller may read the output of a run.
+fn is_reader(caller: &Caller, record: &Record) -> bool {
+    caller.owns_server() || caller.has_started(record.uid, record.caller.as_deref())
+}
+
+/// Whether `runs` shows the run: also one of another user, if the caller may run the job.
+fn is_shown(record: &Record, caller: &Caller, known: &Known) -> bool {
+    let job = known.jobs.get(&record.job);
+    is_reader(caller, record) || job.is_some_and(|job| caller.may_run(job))
 }
 
 fn busy(why: String) -> Failure<Content> {
@@ -214,7 +236,7 @@ fn lost(why: Lost) -> Failure<Content> {
     let message = match why {
         Lost::Unsendable(error) => format!("a line cannot be sent: {error}"),
         Lost::Unreadable(error) => format!("the kept output cannot be read: {error}"),
-        Lost::Stalled(limit) => format!("the client read no output for {limit:?}"),
+        Lost::Stalled(limit) => format!("the client read no output for {}", duration(limit)),
     };
     Failure { message, content: None, refused: None }
 }

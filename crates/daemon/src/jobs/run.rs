@@ -8,8 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use humantime::format_duration;
-use kakehi_channel::TraceContext;
+use kakehi_channel::{TraceContext, low_level::duration as shown};
 use rustix::{io::Errno, process::Signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -262,7 +261,7 @@ fn conclude(
         duration_ms = record.duration_ms,
         "ended"
     );
-    let took = format_duration(Duration::from_millis(record.duration_ms));
+    let took = shown(Duration::from_millis(record.duration_ms));
     record.outcome = Outcome::Failed;
     record.message = match (stopped, status.code(), status.signal()) {
         (None, Some(0), _) => {
@@ -298,13 +297,13 @@ impl fmt::Display for Stop {
             Self::Shutdown => f.write_str("the server is shutting down"),
             Self::Cancelled { by } => write!(f, "cancelled by {by}"),
             Self::Timeout(limit) => {
-                write!(f, "its timeout of {} has passed", format_duration(*limit))
+                write!(f, "its timeout of {} has passed", shown(*limit))
             }
             Self::Unsendable(error) => write!(f, "a line cannot be sent: {error}"),
             Self::Reader(limit) => write!(
                 f,
                 "its client read no output for {} (reader_timeout of the job)",
-                format_duration(*limit)
+                shown(*limit)
             ),
         }
     }
@@ -342,12 +341,12 @@ mod tests {
     #[test]
     fn each_reason_to_stop_has_a_name_and_a_message() {
         let minute = Duration::from_secs(60);
-        let reader = "its client read no output for 1m (reader_timeout of the job)";
+        let reader = "its client read no output for 1 m 00 s (reader_timeout of the job)";
         for (stop, name, message) in [
             (Stop::Over, "request", "its request is over"),
             (Stop::Shutdown, "shutdown", "the server is shutting down"),
             (Stop::Cancelled { by: "uid 7".into() }, "cancel", "cancelled by uid 7"),
-            (Stop::Timeout(minute), "timeout", "its timeout of 1m has passed"),
+            (Stop::Timeout(minute), "timeout", "its timeout of 1 m 00 s has passed"),
             (Stop::Unsendable("x".into()), "output", "a line cannot be sent: x"),
             (Stop::Reader(minute), "reader", reader),
         ] {

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::{
     caller::Caller,
-    command::Command,
+    command::{self, Command},
     commands::description,
     content::{Content, Reason, Unstarted},
     control::{describe, list},
@@ -321,6 +321,9 @@ impl Service {
         if id.len() > MAX_ID {
             return unusable(format!("the id has {} bytes, more than {MAX_ID}", id.len()));
         }
+        if request.command.is_none() && !self.0.demo {
+            return unusable(format!("the request has no command: there are {}", command::NAMES));
+        }
         let command = request.command.unwrap_or_default();
         if caller.is_remote() && !is_for_remote(&command) {
             return denied(not_here(&caller, command.name()));
@@ -328,14 +331,14 @@ impl Service {
         match command {
             Command::Run(run) => self.run(id, run, &caller, &known, &context).await,
             Command::Rerun(rerun) => self.rerun(id, rerun, &caller, &known, &context).await,
-            Command::Attach(attach) => self.attach(&attach, &caller, &context).await,
-            Command::Logs(logs) => self.logs(&logs, &caller, &context).await,
-            Command::Wait(wait) => self.wait(&wait, &caller, &context).await,
+            Command::Attach(attach) => self.attach(&attach, &caller, &known, &context).await,
+            Command::Logs(logs) => self.logs(&logs, &caller, &known, &context).await,
+            Command::Wait(wait) => self.wait(&wait, &caller, &known, &context).await,
             Command::Runs(filter) => Ok(self.runs(&filter, &caller, &known)),
             Command::List => Ok(list(&caller, &known.jobs)),
             Command::Describe(asked) => describe(&asked.job, &caller, &known),
             Command::Status => Ok(self.status(&caller, &known.jobs)),
-            Command::Cancel(cancel) => self.cancel(&cancel, &caller).await,
+            Command::Cancel(cancel) => self.cancel(&cancel, &caller, &known).await,
             Command::Stop => self.stop(&caller),
             Command::Reload => self.reload_for(&caller).await,
             command @ Command::Demo(_) if !self.0.demo => unusable(format!(

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use kakehi_channel::{Refusal, TraceContext};
+use kakehi_channel::{Refusal, TraceContext, low_level::duration};
 use kakehi_server::{Answer, Context, Failure, Peer};
 use tokio::task::spawn_blocking;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -194,7 +194,7 @@ impl Service {
                 // The run goes on: neither this return nor the end of the connection ends it.
                 drop(watching);
                 ending.disarm();
-                let limit = humantime::format_duration(limit);
+                let limit = duration(limit);
                 warn!(run, job = job.name, "the client read no output for {limit}: it is given up");
                 return failed(format!(
                     "the client read no output for {limit} (reader_timeout of the job): run {run} \
@@ -218,14 +218,25 @@ impl Service {
         over: CancellationToken,
         lost: ClientLost,
     ) -> Record {
-        let Submission { job, args, input, running, live, mut stored, trace, .. } = submission;
+        let Submission { request, job, args, input, running, live, mut stored, trace, .. } =
+            submission;
         let _ended = EndWhenDropped(Arc::clone(&live));
+        let keep = job.keep;
         stored.record.outcome = Outcome::Running;
         stored.record.started_ms = Some(now_ms());
         if let Err(error) = self.save(stored.clone()).await {
             warn!(run = stored.record.run, %error, "cannot record a run");
+            // On the disk, a queued run was not started: this must stay true.
+            if request.detach {
+                let message =
+                    format!("`{}` was not started: cannot record its start: {error}", job.name);
+                stored.record.started_ms = None;
+                fail(&mut stored.record, Some(Reason::NotStarted), message);
+                let record = stored.record.clone();
+                self.finish(stored, &live, keep).await;
+                return record;
+            }
         }
-        let keep = job.keep;
         let (live_too, state) = (Arc::clone(&live), self.0.store.state().to_owned());
         let start =
             Start { job, state, args, input, trace, live: live_too, running, slot, over, lost };
@@ -417,6 +428,8 @@ pub(super) fn reply(record: &Record) -> Reply {
     let has_ended = record.exit_code.is_some() || record.signal.is_some();
     let content = if has_ended {
         Some(Content::Ended(Box::new(Ended::from(record))))
+    } else if record.outcome == Outcome::Unknown {
+        Some(Content::Unknown { run: record.run.clone(), outcome: record.outcome })
     } else {
         record.reason.map(Content::from)
     };

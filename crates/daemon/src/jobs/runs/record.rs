@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kakehi_server::Peer;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::content::Reason;
@@ -16,6 +17,7 @@ pub(crate) struct Record {
     pub(crate) job: String,
     /// The arguments as they may be shown.
     pub(crate) args: Vec<String>,
+    #[serde(default = "no_uid", skip_serializing_if = "is_no_uid")]
     pub(crate) uid: u32,
     /// The name of a caller on another machine, which has no uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +45,31 @@ pub(crate) struct Record {
     /// The message of the final response; empty while the run goes on.
     #[serde(default)]
     pub(crate) message: String,
+}
+
+fn no_uid() -> u32 {
+    Peer::NO_UID
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_no_uid(uid: &u32) -> bool {
+    *uid == Peer::NO_UID
+}
+
+impl Record {
+    /// Records that the daemon ended before the run did. The end of a run that was started was not
+    /// seen. A queued run was not started: the start of a run is recorded first.
+    pub(crate) fn interrupt(&mut self) {
+        let message = if self.outcome == Outcome::Queued {
+            self.outcome = Outcome::Failed;
+            self.reason = Some(Reason::NotStarted);
+            format!("`{}` was not started: the daemon ended while the run was queued", self.job)
+        } else {
+            self.outcome = Outcome::Unknown;
+            "the daemon ended before the run did".to_owned()
+        };
+        self.message = message;
+    }
 }
 
 /// How far a run is, or how it ended.

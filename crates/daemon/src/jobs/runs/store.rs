@@ -14,7 +14,7 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 use tracing::{error, info, warn};
 
-use super::record::{Outcome, Stored, now_ms};
+use super::record::{Stored, now_ms};
 use crate::jobs::job::Keep;
 
 /// The database in the folder of a store.
@@ -62,8 +62,9 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 
 impl Store {
     /// Opens the store in `folder`, and creates both if they do not exist. Runs that were going on
-    /// when the last daemon ended are [unknown](Outcome::Unknown); their ids are returned. Call
-    /// [`save`](Self::save) with them once their processes are ended.
+    /// when the last daemon ended are [unknown](Outcome::Unknown), and queued ones were not started.
+    /// The ids of both are returned. Call [`save`](Self::save) with them once their processes are
+    /// ended.
     ///
     /// # Errors
     /// If the folder is not this user's alone, another daemon uses it, or the system refuses.
@@ -148,8 +149,7 @@ impl Store {
             // A record of a newer version that cannot be read stays in the file.
             let Ok(mut stored) = serde_json::from_slice::<Stored>(bytes.value()) else { continue };
             if !stored.record.outcome.is_over() {
-                stored.record.outcome = Outcome::Unknown;
-                "the daemon ended before the run did".clone_into(&mut stored.record.message);
+                stored.record.interrupt();
                 interrupted.push(run.value().to_owned());
             }
             self.records().insert(run.value().to_owned(), Arc::new(stored));
@@ -283,26 +283,24 @@ impl Store {
     }
 
     /// Finds the run with the id `id`, or else the runs whose ids begin with it. Returns at most
-    /// `most` of those that are `wanted`, and whether there is any run.
+    /// `most` of those that are `wanted`.
     pub(crate) fn find(
         &self,
         id: &str,
         most: usize,
         wanted: impl Fn(&Stored) -> bool,
-    ) -> (Vec<Arc<Stored>>, bool) {
+    ) -> Vec<Arc<Stored>> {
         let records = self.records();
         if let Some(exact) = records.get(id) {
-            let found = wanted(exact).then(|| Arc::clone(exact));
-            return (found.into_iter().collect(), true);
+            return wanted(exact).then(|| Arc::clone(exact)).into_iter().collect();
         }
         if id.is_empty() {
-            return (vec![], false);
+            return vec![];
         }
         let from = (Bound::Included(id), Bound::Unbounded);
         let found = records.range::<str, _>(from).map(|(_, stored)| stored);
-        let mut found = found.take_while(|stored| stored.record.run.starts_with(id)).peekable();
-        let exists = found.peek().is_some();
-        (found.filter(|stored| wanted(stored)).take(most).cloned().collect(), exists)
+        let found = found.take_while(|stored| stored.record.run.starts_with(id));
+        found.filter(|stored| wanted(stored)).take(most).cloned().collect()
     }
 
     /// Removes a run that could not be recorded from the memory.
@@ -368,7 +366,10 @@ fn check_owner(folder: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::runs::record::Record;
+    use crate::jobs::{
+        content::Reason,
+        runs::record::{Outcome, Record},
+    };
 
     fn stored(run: &str, outcome: Outcome, ended_ms: u64) -> Stored {
         let record = Record {
@@ -422,8 +423,9 @@ mod tests {
         drop(store);
         let (store, interrupted) = Store::open(&path).unwrap();
         assert!(interrupted.is_empty());
-        let unknown = |run: &str| (run.to_owned(), Outcome::Unknown);
-        assert_eq!(outcomes(&store), [unknown("1"), ("2".into(), Outcome::Ok), unknown("3")]);
+        let expected = [("1", Outcome::Unknown), ("2", Outcome::Ok), ("3", Outcome::Failed)];
+        assert_eq!(outcomes(&store), expected.map(|(run, outcome)| (run.to_owned(), outcome)));
+        assert_eq!(store.get("3").unwrap().record.reason, Some(Reason::NotStarted));
     }
 
     #[test]
@@ -465,16 +467,16 @@ mod tests {
             store.put(stored(run, Outcome::Ok, 0)).unwrap();
         }
         let found = |id: &str, most| {
-            let (found, exists) = store.find(id, most, |stored| stored.record.run != "ab2");
+            let found = store.find(id, most, |stored| stored.record.run != "ab2");
             let ids: Vec<_> = found.iter().map(|stored| stored.record.run.clone()).collect();
-            (ids.join(" "), exists)
+            ids.join(" ")
         };
-        assert_eq!(found("a", 9), ("a".to_owned(), true));
-        assert_eq!(found("ab", 9), ("ab1 ab3".to_owned(), true));
-        assert_eq!(found("ab", 1), ("ab1".to_owned(), true));
-        assert_eq!(found("ab2", 9), (String::new(), true));
-        assert_eq!(found("ac", 9), (String::new(), false));
-        assert_eq!(found("", 9), (String::new(), false));
+        assert_eq!(found("a", 9), "a");
+        assert_eq!(found("ab", 9), "ab1 ab3");
+        assert_eq!(found("ab", 1), "ab1");
+        for none in ["ab2", "ac", ""] {
+            assert_eq!(found(none, 9), "");
+        }
     }
 
     #[test]
