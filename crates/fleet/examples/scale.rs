@@ -3,7 +3,8 @@
 //! ```sh
 //! cargo run --release -p kakehi-fleet --example scale -- 10 100 1000
 //! ```
-//! It starts a `nats-server` on 127.0.0.1, and four processes that share the nodes.
+//! It starts a `nats-server` on 127.0.0.1, and four processes that share the nodes. The memory of a node
+//! is that of a further one: the memory of four processes with one node each is not counted.
 
 #![allow(
     clippy::print_stdout,
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_nats::ConnectOptions;
 use futures::StreamExt;
 use kakehi_channel::Request;
 use kakehi_fleet::{Event, Fleet, Keys, Node, Selector, Summary};
@@ -34,31 +36,45 @@ const PROCESSES: usize = 4;
 /// How many requests are under way at once.
 const UNDER_WAY: usize = 100;
 
+/// How many subscriptions a node with one label has.
+const SUBSCRIPTIONS: usize = 6;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
-    if let Some(role @ ("nodes" | "connections")) = arguments.first().map(String::as_str) {
-        return part(role == "nodes", &arguments[1], number(2), number(3)).await;
+    if let Some(role @ ("nodes" | "connections" | "subscriptions")) =
+        arguments.first().map(String::as_str)
+    {
+        return part(role, &arguments[1], number(2), number(3)).await;
     }
     let counts: Vec<usize> = (0..arguments.len()).map(number).collect();
     measure(if counts.is_empty() { &[10, 100, 1000] } else { &counts }).await;
 }
 
-/// One of the processes: so many nodes or plain connections, until its input ends.
-async fn part(is_nodes: bool, url: &str, first: usize, count: usize) {
-    let mut connections = vec![];
+/// One of the processes: so many nodes, plain connections, or plain connections with subscriptions,
+/// until its input ends.
+async fn part(role: &str, url: &str, first: usize, count: usize) {
+    let mut others = vec![];
     for number in first..first + count {
-        if is_nodes {
+        if role == "nodes" {
             let node = Node::connect(url, format!("n{number}"))
                 .labels("role=web".parse().unwrap())
                 .keys(Keys::default().unsigned(true));
             tokio::spawn(node.serve(async |request: Request<Value>, _: Context| {
                 Ok::<_, String>(request.command.unwrap_or_default().to_string())
             }));
-        } else {
-            connections.push(async_nats::connect(url).await.unwrap());
+            continue;
         }
+        // The settings of a node.
+        let options = ConnectOptions::new().name(format!("n{number}")).retry_on_initial_connect();
+        let client = options.connect(url).await.unwrap();
+        let wanted = if role == "subscriptions" { SUBSCRIPTIONS } else { 0 };
+        let mut subscriptions = vec![];
+        for at in 0..wanted {
+            subscriptions.push(client.subscribe(format!("scale.{number}.{at}")).await.unwrap());
+        }
+        others.push((client, subscriptions));
     }
     tokio::time::sleep(Duration::from_secs(4)).await;
     println!("{}", resident());
@@ -109,7 +125,7 @@ impl Drop for Part {
     }
 }
 
-/// Starts `count` nodes or connections in all, and returns their memory in KiB.
+/// Starts `count` nodes or connections in all processes together, and returns their memory in KiB.
 async fn parts(role: &'static str, url: &str, count: usize) -> (Vec<Part>, u64) {
     let share = |at: usize| count * at / PROCESSES;
     let parts: Vec<_> = (0..PROCESSES)
@@ -144,34 +160,41 @@ async fn measure(counts: &[usize]) {
     let _broker = Broker(broker);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let url = format!("nats://127.0.0.1:{port}");
-    // The memory of a process without a node.
-    let (empty, nothing) = parts("nodes", &url, 0).await;
-    drop(empty);
+    let (_, node) = memory("nodes", &url, PROCESSES, 0).await;
+    let (_, connection) = memory("connections", &url, PROCESSES, 0).await;
+    let (_, subscribed) = memory("subscriptions", &url, PROCESSES, 0).await;
     println!(
-        "| nodes | list | status of all | echo on all | for a node | memory of a node | of its connection |"
+        "| nodes | list | status of all | echo on all | echo, for a node | memory of a node | of its connection | of that with subscriptions |"
     );
-    println!("|---|---|---|---|---|---|---|");
-    for count in counts {
-        let (plain, connections) = parts("connections", &url, *count).await;
-        drop(plain);
-        let (nodes, memory) = parts("nodes", &url, *count).await;
-        let each = |memory: u64| (memory.saturating_sub(nothing)) as f64 / *count as f64;
+    println!("|---|---|---|---|---|---|---|---|");
+    for &count in counts {
+        let (_, subscribed) = memory("subscriptions", &url, count, subscribed).await;
+        let (_, connection) = memory("connections", &url, count, connection).await;
+        let (nodes, memory) = memory("nodes", &url, count, node).await;
         let fleet = Fleet::connect(&*url).await.unwrap();
         let begun = Instant::now();
         let found = fleet.nodes(Duration::from_secs(1)).await.unwrap().len();
         let listed = begun.elapsed();
-        assert_eq!(found, *count, "all nodes are listed");
-        let status = all(&fleet, "status", 256, *count).await;
-        let echo = all(&fleet, "echo", UNDER_WAY, *count).await;
+        assert_eq!(found, count, "all nodes are listed");
+        let status = all(&fleet, "status", 256, count).await;
+        let echo = all(&fleet, "echo", UNDER_WAY, count).await;
+        let further = |memory: u64| memory as f64 / (count - PROCESSES) as f64;
         println!(
-            "| {count} | {listed:.2?} | {status:.2?} | {echo:.2?} | {:.2?} | {:.1} KiB | {:.1} KiB |",
-            echo / u32::try_from(*count).unwrap(),
-            each(memory),
-            each(connections),
+            "| {count} | {listed:.2?} | {status:.2?} | {echo:.2?} | {:.2?} | {:.1} KiB | {:.1} KiB | {:.1} KiB |",
+            echo / u32::try_from(count).unwrap(),
+            further(memory),
+            further(connection),
+            further(subscribed),
         );
         drop(nodes);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// Starts `count` of a role, and returns their memory in KiB over `base`.
+async fn memory(role: &'static str, url: &str, count: usize, base: u64) -> (Vec<Part>, u64) {
+    let (parts, memory) = parts(role, url, count).await;
+    (parts, memory.saturating_sub(base))
 }
 
 /// Sends `command` to all nodes, whose names are known, and returns how long that took.

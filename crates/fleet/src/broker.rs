@@ -7,11 +7,13 @@ use std::{fmt, path::PathBuf};
 
 use async_nats::{ConnectOptions, Event, HeaderMap, ServerAddr, ServerError};
 use bytes::Bytes;
+use futures::FutureExt;
 use tokio::sync::broadcast;
 
 use crate::{NameError, link::Link, names::Subjects};
 
-/// How many reports of the connection may wait to be read; older ones are lost.
+/// How many reports of a client's connection may wait to be read; older ones are lost. A node reads
+/// none, so its queue has the smallest size.
 const REPORTS: usize = 64;
 
 /// Where the broker is, and how to log in.
@@ -82,12 +84,8 @@ impl Broker {
         self
     }
 
-    /// Connects. `is_patient`: the broker need not be there yet.
-    pub(crate) async fn connect(
-        self,
-        name: &str,
-        is_patient: bool,
-    ) -> Result<Connection, FleetError> {
+    /// Connects. A node waits for the broker, and reads no reports.
+    pub(crate) async fn connect(self, name: &str, is_node: bool) -> Result<Connection, FleetError> {
         let subjects = Subjects::new(&self.prefix).map_err(|error| FleetError::prefix(&error))?;
         #[cfg(test)]
         if let Some(link) = self.scripted {
@@ -97,7 +95,7 @@ impl Broker {
         let failed = |why: &dyn fmt::Display| {
             FleetError(format!("cannot connect to {}: {why}", self.shown_url()))
         };
-        let (reports, _) = broadcast::channel(REPORTS);
+        let (reports, _) = broadcast::channel(if is_node { 1 } else { REPORTS });
         let sender = reports.clone();
         let mut options = ConnectOptions::new().name(name).event_callback(move |event| {
             let sender = sender.clone();
@@ -105,7 +103,8 @@ impl Broker {
                 report(&sender, event);
             }
         });
-        if is_patient {
+        if is_node {
+            // `connect` returns at once, and a task of the client connects.
             options = options.retry_on_initial_connect();
         }
         if let Some(prefix) = &self.inbox_prefix {
@@ -134,7 +133,13 @@ impl Broker {
         if let Some((user, password)) = urls.iter().find_map(login) {
             options = options.user_and_password(user, password);
         }
-        let client = options.connect(urls).await.map_err(|error| failed(&error))?;
+        // Neither is part of this future, of which a process with many nodes has as many at once.
+        let connected = if is_node {
+            options.connect(urls).now_or_never().ok_or_else(|| failed(&"it takes a connection"))?
+        } else {
+            Box::pin(options.connect(urls)).await
+        };
+        let client = connected.map_err(|error| failed(&error))?;
         Ok(Connection { link: Link::Nats(client), subjects, reports })
     }
 
@@ -298,8 +303,8 @@ mod tests {
     #[tokio::test]
     async fn without_the_feature_a_url_with_tls_is_an_error_that_names_it() {
         for url in ["tls://127.0.0.1:1", "nats://127.0.0.1:1,tls://127.0.0.1:1"] {
-            for is_patient in [false, true] {
-                let connected = Broker::new(url).connect("x", is_patient).await;
+            for is_node in [false, true] {
+                let connected = Broker::new(url).connect("x", is_node).await;
                 let error = connected.unwrap_err().to_string();
                 assert!(error.contains("the feature `tls`"), "{error}");
             }

@@ -6,6 +6,7 @@ mod ids;
 mod journal;
 mod ledger;
 mod listener;
+mod merged;
 mod numbers;
 mod presence;
 mod request;
@@ -13,18 +14,23 @@ mod serving;
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, channel::mpsc};
 use kakehi_channel::Json;
 use kakehi_server::{Handle, Handler, Limits, Protocol, serve};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 #[cfg(test)]
 pub(crate) use self::exchange::{End as NodeEnd, Exchange};
 pub(crate) use self::{frames::frame, presence::SERVICE};
 use self::{
-    ids::Ids, journal::Journal, ledger::Ledger, listener::Requests, numbers::Numbers,
-    presence::Presence, serving::Shared,
+    ids::Ids,
+    journal::Journal,
+    ledger::Ledger,
+    listener::Requests,
+    numbers::Numbers,
+    presence::Presence,
+    serving::{Shared, Subscriptions},
 };
 use crate::{Broker, FleetError, Keys, Labels, Name, message::HEADERS};
 
@@ -169,18 +175,37 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the running requests, without a drain.
-    pub async fn serve<C, H>(self, handler: H) -> Result<(), FleetError>
+    pub fn serve<C, H>(
+        self,
+        handler: H,
+    ) -> impl Future<Output = Result<(), FleetError>> + Send + use<C, H>
+    where
+        C: Send + 'static,
+        H: Handler<C, Json>,
+        Json: Protocol<C>,
+    {
+        // Boxed, so that the future of a running node has no room for what is only its start.
+        let open = Box::pin(self.open(handler));
+        async {
+            open.await?.run().await;
+            Ok(())
+        }
+    }
+
+    /// Connects, subscribes, and makes the server of the requests.
+    async fn open<C, H>(self, handler: H) -> Result<Open, FleetError>
     where
         C: Send + 'static,
         H: Handler<C, Json>,
         Json: Protocol<C>,
     {
         let name: Name = self.name.parse().map_err(|error| FleetError::name(&error))?;
-        let connection = self.broker.connect(name.as_str(), true).await?;
+        // Boxed, so that its memory is free for the subscriptions.
+        let connection = Box::pin(self.broker.connect(name.as_str(), true)).await?;
         let epoch: Name = connection.unique().parse().map_err(|error| FleetError::name(&error))?;
         let ledger = ledger(self.journal, epoch.clone()).await?;
         let presence = Presence::new(name.clone(), epoch.clone(), self.labels, self.description);
-        let (streams, accepted) = mpsc::channel(1);
+        let (streams, accepted) = mpsc::channel(0);
         let places = self.limits.connections;
         let shared = Shared::new(
             connection.clone(),
@@ -206,18 +231,37 @@ impl Node {
             .limits(limits)
             .handle(&self.handle)
             .drain(self.drain)
-            .shutdown(self.shutdown);
-        let draining = self.handle.draining();
-        let dispatching = shared.dispatch(subscriptions, self.leave, draining.cancelled());
+            .shutdown(self.shutdown)
+            .into_future();
+        let draining = Box::pin(self.handle.draining().cancelled_owned());
+        Ok(Open { shared, subscriptions, server, leave: self.leave, draining })
+    }
+}
+
+/// A node that is subscribed.
+struct Open {
+    shared: Arc<Shared>,
+    subscriptions: Subscriptions,
+    server: Signal,
+    leave: Signal,
+    draining: Signal,
+}
+
+impl Open {
+    async fn run(self) {
+        let Self { shared, subscriptions, server, leave, draining } = self;
+        let dispatching = Box::pin(shared.dispatch(subscriptions, leave, draining));
         let acknowledged = async {
             while !shared.routes().is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        finish(server.into_future(), dispatching, acknowledged).await;
-        let _ = timeout(LAST_WORDS, connection.link.flush()).await;
-        shared.ledger.flush().await;
-        Ok(())
+        finish(server, dispatching, acknowledged).await;
+        let flushing = async {
+            let _ = timeout(LAST_WORDS, shared.connection.link.flush()).await;
+            shared.ledger.flush().await;
+        };
+        Box::pin(flushing).await;
     }
 }
 
@@ -233,19 +277,18 @@ async fn ledger(journal: Option<PathBuf>, epoch: Name) -> Result<Ledger, FleetEr
 /// [`LAST_WORDS`].
 async fn finish(
     server: impl Future<Output = ()>,
-    dispatching: impl Future<Output = ()>,
+    dispatching: impl Future<Output = ()> + Unpin,
     acknowledged: impl Future<Output = ()>,
 ) {
     // It may end in the first wait, and must not be polled after that.
-    let dispatching = dispatching.fuse();
-    tokio::pin!(dispatching);
+    let mut dispatching = dispatching.fuse();
     tokio::select! {
         () = server => {}
         () = &mut dispatching => warn!("the connection to the broker is closed"),
     }
     tokio::select! {
         () = &mut dispatching => {}
-        _ = timeout(LAST_WORDS, acknowledged) => {}
+        _ = Box::pin(timeout(LAST_WORDS, acknowledged)) => {}
     }
 }
 
@@ -279,7 +322,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_closed_connection_ends_the_node_once() {
         let acknowledged = tokio::time::sleep(Duration::from_millis(20));
-        finish(std::future::pending(), async {}, acknowledged).await;
+        finish(std::future::pending(), std::future::ready(()), acknowledged).await;
     }
 
     #[test]

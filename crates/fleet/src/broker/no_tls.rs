@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_nats::rustls::{
     CipherSuite, CipherSuiteCommon, ClientConfig, ConnectionTrafficSecrets, Error, NamedGroup,
     RootCertStore, SupportedCipherSuite, Tls13CipherSuite,
+    client::Resumption,
     crypto::{
         ActiveKeyExchange, CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom,
         SupportedKxGroup, WebPkiSupportedAlgorithms,
@@ -38,7 +39,11 @@ pub(super) fn config() -> Result<ClientConfig, Error> {
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    let builder = builder.with_root_certificates(RootCertStore::empty());
+    let mut config = builder.with_no_client_auth();
+    // The default reserves 6 KiB for sessions, and no session begins.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 static SUITE: Tls13CipherSuite = Tls13CipherSuite {

@@ -1,6 +1,7 @@
 //! The task of one request: it answers the node while the caller does something else.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{
     broker::Report,
+    life::SILENCE,
     message::{Control, ControlKind, FromNode, Signature, ToNode},
     names::{Accept, Asked},
     node::frame,
@@ -101,6 +103,9 @@ impl Driver {
         let mut reports = self.shared.connection.reports();
         let mut clocks = Clocks::new(self.timeouts);
         let mut seen = 0;
+        // One for all waits: a new timer may wake the thread that waits for IO.
+        let far = Instant::now() + SILENCE;
+        let mut timer = pin!(sleep_until(far));
         loop {
             while let Some(action) = exchange.next_action() {
                 if self.act(action, &mut clocks).await {
@@ -108,13 +113,18 @@ impl Driver {
                 }
             }
             let due = [exchange.wake_at(), clocks.due()].into_iter().flatten().min();
+            let due = due.unwrap_or_else(Instant::now);
+            // It may fire too early: then there is nothing to do.
+            if timer.is_elapsed() || due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
             let event = tokio::select! {
                 biased;
                 message = self.route.messages.recv() => Event::Message(message),
                 () = self.taken.changed.notified() => Event::Taken,
                 report = reports.recv() => Event::Report(report),
                 () = self.items.closed() => Event::Left,
-                () = sleep_until(due.unwrap_or_else(Instant::now)) => Event::Due,
+                () = timer.as_mut() => Event::Due,
             };
             let now = Instant::now();
             match event {

@@ -10,10 +10,11 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures::{StreamExt, channel::mpsc};
 use kakehi_server::{Identity, Listener, Peer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
-    sync::{Mutex, mpsc},
+    sync::Mutex,
 };
 
 /// The capacity of a stream in each direction, in bytes.
@@ -62,7 +63,7 @@ impl Listener for Requests {
     type Stream = RequestStream;
 
     async fn accept(&self) -> io::Result<RequestStream> {
-        match self.0.lock().await.recv().await {
+        match self.0.lock().await.next().await {
             Some(stream) => Ok(stream),
             None => std::future::pending().await,
         }

@@ -1,18 +1,22 @@
 //! One request on the node: between the broker and the server's stream.
 
-use std::{future::pending, sync::Arc};
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use async_nats::{Message, StatusCode};
 use bytes::{Buf, Bytes, BytesMut};
-use futures::FutureExt;
+use futures::{FutureExt, SinkExt};
 use kakehi_channel::Refusal;
 use kakehi_server::Identity;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     exchange::Exchange,
@@ -23,7 +27,8 @@ use super::{
     serving::Shared,
 };
 use crate::{
-    message::{Control, ControlKind},
+    life::GO_TIME,
+    message::{Control, ControlKind, FromNode},
     names::{Accept, Asked},
     sign::{Purpose, signed_text},
 };
@@ -93,8 +98,17 @@ fn last_frame(frames: &Bytes, id: &str) -> Bytes {
 /// Runs a request from its accept to its end.
 pub(super) async fn run(mut accepted: Accepted) {
     let number = accepted.accept.number;
+    if let Err(error) = accepted.accept().await {
+        warn!(%error, "cannot accept a request");
+        accepted.shared.routes().remove(&number);
+        return;
+    }
     let mut exchange = Exchange::new(Instant::now());
+    // One for all waits: a new timer may wake the thread that waits for IO.
+    let mut timer = pin!(sleep_until(Instant::now() + GO_TIME));
     let mut running = None;
+    // Kept until the end, so that the server closes its connection after the response is on its way.
+    let mut answered = None;
     let end = loop {
         accepted.publish(&mut exchange).await;
         let is_connected = accepted.shared.connection.is_connected();
@@ -103,9 +117,11 @@ pub(super) async fn run(mut accepted: Accepted) {
         }
         // A probe may have become due.
         accepted.publish(&mut exchange).await;
-        match next(&mut accepted.control, &exchange, running.as_mut()).await {
+        match next(&mut accepted.control, &exchange, running.as_mut(), timer.as_mut()).await {
             Event::Message(message) => {
-                accepted.message(&message, &mut exchange, &mut running).await;
+                if accepted.message(&message, &mut exchange, &mut running).await {
+                    answered = running.take();
+                }
                 if running.is_some() {
                     accepted.unstarted = None;
                 }
@@ -117,7 +133,7 @@ pub(super) async fn run(mut accepted: Accepted) {
             }
             Event::Read(_) => {
                 if accepted.send(&mut exchange, &mut running).await {
-                    running = None;
+                    answered = running.take();
                 }
             }
             Event::Written(count) => {
@@ -138,7 +154,7 @@ pub(super) async fn run(mut accepted: Accepted) {
         drop(end);
         accepted.shared.ledger.end(&key, &accepted.origin(), response).await;
     }
-    drop(accepted.place);
+    drop((answered, accepted.place));
 }
 
 /// Waits for a message or a timer. Messages come first: a late timer must not overtake them.
@@ -146,8 +162,13 @@ async fn next(
     control: &mut mpsc::Receiver<Message>,
     exchange: &Exchange,
     running: Option<&mut Running>,
+    mut timer: Pin<&mut Sleep>,
 ) -> Event {
     let due = exchange.wake_at().unwrap_or_else(Instant::now);
+    // It may fire too early: then there is nothing to do.
+    if timer.is_elapsed() || due < timer.deadline() {
+        timer.as_mut().reset(due);
+    }
     let has_credit = exchange.has_credit();
     let stream = async {
         let Some(running) = running else { return pending().await };
@@ -170,31 +191,39 @@ async fn next(
         biased;
         Some(message) = control.recv() => Event::Message(message),
         event = stream => event,
-        () = sleep_until(due) => Event::Due,
+        () = timer => Event::Due,
     }
 }
 
 impl Accepted {
+    /// Publishes the accept.
+    async fn accept(&self) -> Result<(), String> {
+        let connection = &self.shared.connection;
+        let (headers, nothing) = FromNode::Accept(self.accept.clone()).write();
+        let reply = connection.subjects.control(&self.accept);
+        connection.publish(self.inbox.clone(), Some(reply), headers, nothing).await
+    }
+
+    /// Handles a message of the client. `true`: the final response was sent.
     async fn message(
         &self,
         message: &Message,
         exchange: &mut Exchange,
         running: &mut Option<Running>,
-    ) {
+    ) -> bool {
         let now = Instant::now();
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return exchange.unreachable(now);
+            exchange.unreachable(now);
+            return false;
         }
-        let Some(control) = message.headers.as_ref().and_then(Control::read) else { return };
+        let Some(control) = message.headers.as_ref().and_then(Control::read) else { return false };
         if control.kind == ControlKind::Go && exchange.is_waiting() {
             self.go(&control, exchange, running).await;
-        } else {
-            exchange.heard(&control, now);
-            // The message may give credit for responses that were read before.
-            if self.send(exchange, running).await {
-                *running = None;
-            }
+            return false;
         }
+        exchange.heard(&control, now);
+        // The message may give credit for responses that were read before.
+        self.send(exchange, running).await
     }
 
     async fn go(&self, control: &Control, exchange: &mut Exchange, running: &mut Option<Running>) {
@@ -218,7 +247,7 @@ impl Accepted {
         let key = Key { signer, id: self.id.clone() };
         self.shared.ledger.start(&key, &self.origin()).await?;
         let (end, stream) = pair(identity);
-        if self.shared.streams.send(stream).await.is_err() {
+        if self.shared.streams.clone().send(stream).await.is_err() {
             self.shared.ledger.end(&key, &self.origin(), None).await;
             return Err((Refusal::ShuttingDown, "the node is shutting down".to_owned()));
         }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,17 +10,18 @@ use std::{
 
 use async_nats::Message;
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream::SelectAll};
+use futures::{StreamExt, channel::mpsc as streams};
 use kakehi_channel::Refusal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
     frames::{frame, refusal},
     ids::{Key, Origin, Settled},
     ledger::Ledger,
     listener::RequestStream,
+    merged::Merged,
     numbers::Numbers,
     presence::Presence,
     request::{Accepted, run},
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     pub(super) node: Name,
     pub(super) epoch: Name,
     pub(super) keys: Keys,
-    pub(super) streams: mpsc::Sender<RequestStream>,
+    pub(super) streams: streams::Sender<RequestStream>,
     pub(super) places: Arc<Semaphore>,
     pub(super) ledger: Ledger,
     pub(super) is_draining: AtomicBool,
@@ -73,14 +73,13 @@ enum Source {
     Presence,
 }
 
-type Messages = SelectAll<Pin<Box<dyn Stream<Item = (Source, Message)> + Send>>>;
-
 /// The subscriptions of a node, in the order in which they end: to requests to any node of a label, to
 /// requests to this node, and to all else.
+#[derive(Default)]
 pub(super) struct Subscriptions {
-    any: Messages,
-    own: Messages,
-    others: Messages,
+    any: Merged<Source>,
+    own: Merged<Source>,
+    others: Merged<Source>,
 }
 
 impl Shared {
@@ -89,7 +88,7 @@ impl Shared {
         (node, epoch): (Name, Name),
         numbers: Numbers,
         (keys, ledger): (Keys, Ledger),
-        streams: mpsc::Sender<RequestStream>,
+        streams: streams::Sender<RequestStream>,
         places: usize,
         presence: Presence,
     ) -> Self {
@@ -117,23 +116,24 @@ impl Shared {
     /// Subscribes to all that a node listens to. Requests come last, so that their control is heard.
     pub(super) async fn subscribe(&self) -> Result<Subscriptions, FleetError> {
         let Connection { link, subjects, .. } = &self.connection;
-        let (mut any, mut own, mut others) = (Messages::new(), Messages::new(), Messages::new());
+        let mut subscriptions = Subscriptions::default();
+        let Subscriptions { any, own, others } = &mut subscriptions;
         let failed = |error: async_nats::SubscribeError| FleetError::subscribe(&error);
         let control = subjects.all_control(&self.node, &self.epoch);
-        others.push(tagged(Source::Control, link.subscribe(control, None).await.map_err(failed)?));
+        others.push(Source::Control, link.subscribe(control, None).await.map_err(failed)?);
         for subject in self.presence.subjects() {
             let messages = link.subscribe(subject, None).await.map_err(failed)?;
-            others.push(tagged(Source::Presence, messages));
+            others.push(Source::Presence, messages);
         }
         let labels = self.presence.labels().iter();
         let labels = labels.map(|(key, value)| Asked::Any(key.clone(), value.clone()));
         for asked in labels.chain([Asked::Node(self.node.clone())]) {
             let subject = subjects.of(&asked);
             let messages = link.subscribe(subject, Some(QUEUE)).await.map_err(failed)?;
-            let requests = if matches!(asked, Asked::Any(..)) { &mut any } else { &mut own };
-            requests.push(tagged(Source::Request(asked), messages));
+            let requests = if matches!(asked, Asked::Any(..)) { &mut *any } else { &mut *own };
+            requests.push(Source::Request(asked), messages);
         }
-        Ok(Subscriptions { any, own, others })
+        Ok(subscriptions)
     }
 
     /// Handles messages until the connection is closed. Once `leave` completes, the node leaves the
@@ -175,6 +175,8 @@ impl Shared {
         }
     }
 
+    /// Handles a message. Only control is handled in place: the other futures are boxed, because the
+    /// node keeps room for this one while it waits.
     async fn message(self: &Arc<Self>, source: Source, message: Message) {
         match source {
             Source::Control => match (ToNode::read(message.headers.as_ref()), &message.reply) {
@@ -183,11 +185,15 @@ impl Shared {
                 }
                 _ => self.control(message),
             },
-            Source::Presence => self.presence.answer(&self.connection, &message).await,
+            Source::Presence => {
+                Box::pin(self.presence.answer(&self.connection, &message)).await;
+            }
             Source::Request(asked) => {
                 let Some(inbox) = message.reply.clone() else { return };
                 match ToNode::read(message.headers.as_ref()) {
-                    Some(ToNode::Request) => self.request(asked, inbox.to_string(), message).await,
+                    Some(ToNode::Request) => {
+                        Box::pin(self.request(asked, inbox.to_string(), message)).await;
+                    }
                     Some(ToNode::Settle { accept, signature }) => {
                         self.begin_settle(accept, signature, inbox.to_string(), message.payload);
                     }
@@ -230,15 +236,7 @@ impl Shared {
         // Before the accept: GO may come at once.
         self.routes().insert(number, sender);
         let accept = Accept { node: self.node.clone(), epoch: self.epoch.clone(), number };
-        let (headers, nothing) = FromNode::Accept(accept.clone()).write();
-        let reply = self.connection.subjects.control(&accept);
         let shared = Arc::clone(self);
-        let published = self.connection.publish(inbox.clone(), Some(reply), headers, nothing).await;
-        if let Err(error) = published {
-            warn!(%error, "cannot accept a request");
-            self.routes().remove(&number);
-            return;
-        }
         let unstarted = Some(unstarted);
         let accepted =
             Accepted { shared, accept, asked, id, payload, inbox, control, place, unstarted };
@@ -298,13 +296,6 @@ impl Shared {
             debug!(%error, "cannot answer a settle");
         }
     }
-}
-
-fn tagged(
-    source: Source,
-    messages: crate::link::Messages,
-) -> Pin<Box<dyn Stream<Item = (Source, Message)> + Send>> {
-    Box::pin(messages.map(move |message| (source.clone(), message)))
 }
 
 /// The id of the one request that the payload must be.
