@@ -1,7 +1,7 @@
-//! Typed messages over a Unix socket, on tokio: one request, any number of progress responses,
-//! exactly one final response.
+//! Typed messages over a Unix socket, on tokio.
 //!
-//! This crate turns bytes into messages and messages into bytes, with a bound on every buffer.
+//! This crate turns bytes into messages and messages into bytes, with a bound on every buffer. In
+//! Kakehi's protocol, a request gets any number of progress responses, then one final response.
 //! `kakehi-server` and `kakehi-client` build on it. It can also be used alone.
 //!
 //! ```

@@ -88,7 +88,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "URL", conflicts_with = "server_uid")]
     #[arg(value_hint = ValueHint::Hostname, action = ArgAction::Append)]
     pub(crate) host: Vec<SshHost>,
-    /// The same request to all hosts of a file
+    /// Send the request to each host of a file
     #[arg(long, global = true, value_name = "@FILE", conflicts_with = "server_uid")]
     #[arg(value_hint = ValueHint::Other)]
     pub(crate) hosts: Option<Hosts>,
@@ -104,7 +104,7 @@ pub(crate) struct Options {
     /// Refuse a server that another user runs
     #[arg(long, global = true, value_name = "UID", value_hint = ValueHint::Other, hide = true)]
     pub(crate) server_uid: Option<u32>,
-    /// Longest server silence; 0: no limit [default 30s]
+    /// Limit for each response; 0: no limit [default 30s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     #[arg(value_hint = ValueHint::Other)]
     pub(crate) timeout: Option<Duration>,

@@ -52,9 +52,9 @@
 //! [`Responses`] yield an ERROR as an `Ok` item, as the server sent it. `.await` returns it as an
 //! `Err`.
 //!
-//! The client sends a request again only if it was not sent because an idle connection had ended.
-//! With [`Reconnect`] it also does so if it cannot connect, or if a busy server refuses. It sends
-//! an [`idempotent`](RequestBuilder::idempotent) request again if the connection is lost.
+//! The client retries a request if an idle connection had ended before the request was sent. With
+//! [`Reconnect`], it also retries if it cannot connect, or if a busy server refuses. If the
+//! connection is lost, it retries only an [`idempotent`](RequestBuilder::idempotent) request.
 //!
 //! # Guarantees
 //! - A request that is dropped, times out or fails without an answer closes its connection. So the
@@ -67,8 +67,8 @@
 //! Each request is a `tracing` span at debug level, with its id and outcome. The client counts
 //! requests and latencies by outcome: see [`Client::stats`].
 //!
-//! With the feature `opentelemetry`, a request belongs to the trace of its span: the server's span
-//! becomes a child of it. If that span is disabled, it belongs to the trace of the current span.
+//! With the feature `opentelemetry`, the server's span of a request is a child of the client's span.
+//! If the client's span is disabled, the current span takes its place.
 
 mod builder;
 mod call;

@@ -1,7 +1,9 @@
-//! One request, any number of progress responses, exactly one final response, over a Unix socket.
+//! A control socket for a daemon, and clients for it, over a Unix socket. A request gets any number
+//! of progress responses, then exactly one final response.
 //!
-//! A daemon serves a control socket with [`server`]; a program sends requests with [`client`].
-//! Both exchange the messages [`Request`] and [`Response`].
+//! A daemon serves the socket with [`server`]; a program sends requests with [`client`]. Both
+//! exchange the messages [`Request`] and [`Response`]. If each command has a type of its own, use
+//! the derive [`Command`](macro@Command), the [`Router`] and [`Client::call`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +28,7 @@
 //! - `client` (default): the client library.
 //! - `doctor`: explains why a socket cannot be reached.
 //! - `schema`: JSON Schemas of commands whose types implement `schemars::JsonSchema`.
-//! - `opentelemetry`: a request belongs to the trace of its span, and the server's span is a child of it.
+//! - `opentelemetry`: the server's span of a request is a child of the client's span.
 //! - `metrics`: the server counts the requests of each command with the facade `metrics`.
 //! - `testing`: a complete server in memory, for tests.
 

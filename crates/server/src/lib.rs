@@ -29,8 +29,8 @@
 //! ```
 //!
 //! # Overview
-//! - [`Socket`] listens at a path. Only its owner can connect, and it replaces only a dead server's
-//!   socket of the same owner.
+//! - [`Socket`] listens at a path. By default, only its owner can connect. It replaces a socket of
+//!   the same owner whose server is dead, and no other.
 //! - [`serve`] accepts connections until it is shut down. It has options for [`Limits`], [`Access`],
 //!   the shutdown and the drain. It also takes any other [`Listener`]; [`serve_stream`] serves one
 //!   byte stream.
@@ -49,8 +49,8 @@
 //! - If the client disconnects, its request is cancelled within a second. A client that closes only
 //!   its sending side still gets all responses.
 //! - The response to a malformed request contains the error and its position.
-//! - All limits are on by default. Without free file descriptors, the server waits, then accepts
-//!   again.
+//! - All limits are on by default. If no file descriptor is free, the server waits before it
+//!   accepts again.
 //!
 //! # Logging
 //! The server logs with `tracing`. A connection has a span (number, uid, pid) from its first request
@@ -61,7 +61,7 @@
 //!
 //! # Features
 //! - `opentelemetry`: the span of a request is a child of the client's span, and
-//!   [`Context::trace`] is the span of the request.
+//!   [`Context::trace`] returns the trace context of the request's span.
 //! - `metrics`: counters for each command, with the facade `metrics`. The guide `observability.md`
 //!   lists their names.
 

@@ -99,7 +99,7 @@ impl Form {
         if format == Format::Table || !is_output {
             return Ok(());
         }
-        let why = "the command prints output of a job as it is";
+        let why = "the command prints the output of a job unchanged";
         let remedy = "leave -o out; for each line as JSON, pass --json";
         Err(Failure::usage("-o does not apply to this command", why, remedy))
     }
