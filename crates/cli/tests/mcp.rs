@@ -80,6 +80,11 @@ struct Purge {
 #[derive(Serialize, Deserialize, JsonSchema, Command)]
 struct Sweep;
 
+/// Streams its result.
+#[derive(Serialize, Deserialize, JsonSchema, Command)]
+#[command(progress = Fault, read_only)]
+struct Disks;
+
 /// Says nothing for a while.
 #[derive(Serialize, Deserialize, JsonSchema, Command)]
 struct Quiet {
@@ -137,6 +142,12 @@ async fn quiet(_: Counter, Quiet { ms }: Quiet, _: Context<()>) -> Result<&'stat
     Ok("slept")
 }
 
+async fn disks(_: Counter, _: Disks, context: Context<Fault>) -> Result<(), Failure> {
+    context.progress_with("first", &Fault { disk: "sda".to_owned() }).await?;
+    context.progress_with("", &Fault { disk: "sdb".to_owned() }).await?;
+    Ok(())
+}
+
 async fn broken(_: Counter, _: Break, _: Context<()>) -> Result<(), Failure<Fault>> {
     Err(Failure::new("the disk is full").with_content(Fault { disk: "sda".to_owned() }))
 }
@@ -162,6 +173,7 @@ impl Daemon {
             })
             .command(watch)
             .command(quiet)
+            .command(disks)
             .command(broken)
             .command(async |_: Counter, _: Sweep, _: Context<()>| {
                 let why = "sweeping is switched off";
@@ -230,7 +242,7 @@ async fn described_commands_are_tools_with_an_object_at_the_root() {
     let daemon = Daemon::start();
     let Some(said) = daemon.session(&[], json!([{ "list": true }])).await else { return };
     let tools = &said[0];
-    let all = ["break", "count", "last", "limit", "quiet", "sweep", "warm", "watch"];
+    let all = ["break", "count", "disks", "last", "limit", "quiet", "sweep", "warm", "watch"];
     assert_eq!(names(tools), all, "without `purge`, which the caller may not run");
     for tool in tools.as_array().unwrap() {
         assert_eq!(tool["inputSchema"]["type"], "object", "{tool}");
@@ -272,6 +284,16 @@ async fn a_call_has_progress_and_a_reply_that_fits_its_schema() {
     assert_eq!(said[4]["structured"], json!({ "result": null }));
     assert_eq!(said[5]["text"], "seven");
     assert_eq!(said[6]["text"], "other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_result_is_in_the_progress_and_in_the_result() {
+    let daemon = Daemon::start();
+    let steps = json!([{ "call": "disks", "progress": true }]);
+    let Some(said) = daemon.session(&[], steps).await else { return };
+    let progress = json!([[1.0, null, "first"], [2.0, null, "{\"disk\":\"sdb\"}"]]);
+    assert_eq!(said[0]["progress"], progress);
+    assert_eq!(said[0]["text"], "first {\"disk\":\"sda\"}\n{\"disk\":\"sdb\"}\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -450,7 +472,7 @@ async fn what_is_not_offered_is_refused_without_the_daemon() {
     let daemon = Daemon::start();
     let steps = json!([{ "list": true }, { "call": "warm", "arguments": { "prefix": "a" } }]);
     let Some(said) = daemon.session(&["--read-only"], steps.clone()).await else { return };
-    assert_eq!(names(&said[0]), ["count", "last"]);
+    assert_eq!(names(&said[0]), ["count", "disks", "last"]);
     assert_eq!(said[1]["structured"]["outcome"], "refused", "{}", said[1]);
     assert_eq!(daemon.answered(), 1, "the description");
     let said = daemon.session(&["--allow", "sweep", "count", "--allow=last"], steps).await.unwrap();
@@ -542,7 +564,7 @@ async fn nothing_but_messages_is_written_also_after_malformed_input() {
     });
     let lines = tokio::time::timeout(PATIENCE, reading).await.unwrap().unwrap();
     assert!(lines.iter().all(|line| line["jsonrpc"] == "2.0"), "{lines:?}");
-    assert_eq!(names(&lines.last().unwrap()["result"]["tools"]).len(), 8);
+    assert_eq!(names(&lines.last().unwrap()["result"]["tools"]).len(), 9);
     drop(writing.await.unwrap());
     let ended = spawn_blocking(move || program.wait().unwrap());
     let status = tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap();

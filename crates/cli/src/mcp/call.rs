@@ -23,6 +23,7 @@ use super::{
 use crate::{
     escape::escape_lines,
     failure::Failure,
+    output::steps,
     question::Question,
     remote::Remote,
     reply::{Answer, Verbatim},
@@ -30,7 +31,7 @@ use crate::{
 
 /// How long a cancelled request may take to its end.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How much of a job's output is part of the result, in bytes: the end of it.
+/// How much of the output is part of the result, in bytes: the end of it.
 const MAX_OUTPUT: usize = 64 * 1024;
 
 /// One call of a tool.
@@ -73,7 +74,7 @@ impl Call<'_> {
     }
 
     async fn work(&self, question: Question, progress: &mut Progress) -> CallToolResult {
-        let mut output = Output::default();
+        let mut output = Output { has_items: !self.offer.is_job(), ..Output::default() };
         let answer = match self.target {
             Target::Here(server) => {
                 match follow(server.request(question), progress, &mut output).await {
@@ -127,16 +128,18 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The end of a job's output.
+/// The end of a job's output, or of the result that a command streams in its progress.
 #[derive(Debug, Default)]
 struct Output {
     kept: String,
     is_cut: bool,
+    /// Whether content of progress is a part of the result.
+    has_items: bool,
 }
 
 impl Output {
     fn add(&mut self, answer: &Answer) {
-        let Some(tag) = answer.line() else { return };
+        let Some(tag) = answer.line() else { return self.add_item(answer) };
         let bytes = tag.base64.as_ref().and_then(|text| STANDARD.decode(text).ok());
         match bytes {
             Some(bytes) => self.kept.push_str(&String::from_utf8_lossy(&bytes)),
@@ -145,6 +148,20 @@ impl Output {
         if tag.has_end {
             self.kept.push('\n');
         }
+        self.bound();
+    }
+
+    /// Adds the content of progress that counts no steps.
+    fn add_item(&mut self, answer: &Answer) {
+        let content = answer.content().filter(|content| steps(content).is_none());
+        let Some(content) = content.filter(|_| self.has_items) else { return };
+        let message = answer.response.message.trim_end();
+        let gap = if message.is_empty() { "" } else { " " };
+        self.kept.extend([message, gap, content, "\n"]);
+        self.bound();
+    }
+
+    fn bound(&mut self) {
         if self.kept.len() > 2 * MAX_OUTPUT {
             self.cut();
         }

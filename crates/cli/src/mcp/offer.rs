@@ -118,6 +118,10 @@ impl Offer {
         Ok(Some(value))
     }
 
+    pub(super) fn is_job(&self) -> bool {
+        matches!(self.kind, Kind::Job(_))
+    }
+
     /// Its name as a tool.
     pub(super) fn name(&self) -> &str {
         &self.tool.name

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::text;
-use crate::{escape::escape_lines, reply::Answer};
+use crate::{escape::escape_lines, output::steps, reply::Answer};
 
 /// The longest message of a notification, in bytes.
 const MAX_MESSAGE: usize = 4096;
@@ -90,10 +90,15 @@ impl Progress {
 
     /// Waits until the caller has taken it, so a slow caller holds back the server.
     pub(super) async fn response(&mut self, answer: &Answer) {
-        let content = answer.content().filter(|content| content.starts_with('{'));
-        let fields = content.and_then(|content| serde_json::from_str(content).ok());
+        let content = answer.content();
+        let object = content.filter(|content| content.starts_with('{'));
+        let fields = object.and_then(|content| serde_json::from_str(content).ok());
         self.steps.add(&fields.unwrap_or_default());
-        let message = &answer.response.message;
+        let item = content.filter(|content| steps(content).is_none()).unwrap_or_default();
+        let message = match answer.response.message.as_str() {
+            "" => item,
+            message => message,
+        };
         let message = escape_lines(text::start(message, MAX_MESSAGE).trim_end());
         self.notify((!message.is_empty()).then_some(message)).await;
     }
