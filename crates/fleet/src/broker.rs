@@ -34,7 +34,7 @@ pub struct Broker {
     root_certificates: Option<PathBuf>,
     prefix: String,
     inbox_prefix: Option<String>,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     scripted: Option<crate::scripted::Link>,
 }
 
@@ -49,14 +49,15 @@ impl Broker {
             root_certificates: None,
             prefix: "kakehi".to_owned(),
             inbox_prefix: None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             scripted: None,
         }
     }
 
-    /// A broker that a script plays.
-    #[cfg(test)]
-    pub(crate) fn scripted(link: crate::scripted::Link) -> Self {
+    /// A broker that a script plays. Public for fuzzing only; not covered by semver.
+    #[cfg(any(test, feature = "testing"))]
+    #[doc(hidden)]
+    pub fn scripted(link: crate::scripted::Link) -> Self {
         Self { scripted: Some(link), ..Self::new("") }
     }
 
@@ -87,7 +88,7 @@ impl Broker {
     /// Connects. A node waits for the broker, and reads no reports.
     pub(crate) async fn connect(self, name: &str, is_node: bool) -> Result<Connection, FleetError> {
         let subjects = Subjects::new(&self.prefix).map_err(|error| FleetError::prefix(&error))?;
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         if let Some(link) = self.scripted {
             let reports = link.reports();
             return Ok(Connection { link: Link::Scripted(link), subjects, reports });

@@ -51,8 +51,9 @@ mod link;
 mod message;
 mod names;
 mod node;
-#[cfg(test)]
-mod scripted;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod scripted;
 mod select;
 mod sign;
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(crate) type Messages = Pin<Box<dyn Stream<Item = Message> + Send>>;
 #[derive(Clone)]
 pub(crate) enum Link {
     Nats(Client),
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     Scripted(crate::scripted::Link),
 }
 
@@ -21,7 +21,7 @@ impl Link {
     pub(crate) fn is_connected(&self) -> bool {
         match self {
             Self::Nats(client) => client.connection_state() == State::Connected,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Self::Scripted(link) => link.is_connected(),
         }
     }
@@ -30,7 +30,7 @@ impl Link {
     pub(crate) fn max_payload(&self) -> usize {
         match self {
             Self::Nats(client) => client.max_payload(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Self::Scripted(_) => 1024 * 1024,
         }
     }
@@ -39,7 +39,7 @@ impl Link {
     pub(crate) fn new_inbox(&self) -> String {
         match self {
             Self::Nats(client) => client.new_inbox(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Self::Scripted(link) => link.new_inbox(),
         }
     }
@@ -55,7 +55,7 @@ impl Link {
                 Some(queue) => Box::pin(client.queue_subscribe(subject, queue.to_owned()).await?),
                 None => Box::pin(client.subscribe(subject).await?),
             }),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Self::Scripted(link) => Ok(Box::pin(link.subscribe(subject, queue))),
         }
     }
@@ -76,7 +76,7 @@ impl Link {
                 None => client.publish_with_headers(subject, headers, payload).await,
             }
             .map_err(|error| error.to_string()),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Self::Scripted(link) => {
                 link.publish(subject, reply, headers, payload);
                 Ok(())
@@ -89,7 +89,7 @@ impl Link {
         match self {
             // An error says that the connection is closed.
             Self::Nats(client) => drop(client.flush().await),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Self::Scripted(_) => {}
         }
     }

@@ -1,4 +1,5 @@
-//! A link whose messages a script moves: for the simulation and for fuzzing.
+//! A link whose messages a script moves: for the simulation and for fuzzing. Public for fuzzing
+//! only; not covered by semver.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use async_nats::{HeaderMap, Message};
+pub use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
 use futures::Stream;
 use tokio::{
@@ -23,7 +24,7 @@ const CAPACITY: usize = 65_536;
 
 /// One connection to a broker that a script plays. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<Mutex<State>>);
+pub struct Link(Arc<Mutex<State>>);
 
 struct State {
     name: String,
@@ -37,15 +38,34 @@ struct State {
 
 /// A message from a process to its broker.
 #[derive(Debug)]
-pub(crate) enum Outgoing {
-    Publish { at: Instant, message: Message },
-    Subscribe { number: u64, subject: String, queue: Option<String> },
-    Unsubscribe { number: u64 },
+pub enum Outgoing {
+    /// A message that was published at this time.
+    Publish {
+        /// The time of the publication.
+        at: Instant,
+        /// The message, with its subject.
+        message: Message,
+    },
+    /// A subscription.
+    Subscribe {
+        /// The number of the subscription, which [`Link::deliver`] takes.
+        number: u64,
+        /// The subject, with wildcards.
+        subject: String,
+        /// The queue group.
+        queue: Option<String>,
+    },
+    /// The end of a subscription.
+    Unsubscribe {
+        /// The number of the subscription.
+        number: u64,
+    },
 }
 
 impl Link {
     /// A connected link; `name` is part of its inboxes.
-    pub(crate) fn new(name: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
         Self(Arc::new(Mutex::new(State {
             name: name.into(),
             inboxes: 0,
@@ -58,25 +78,33 @@ impl Link {
     }
 
     /// Removes the oldest message to the broker, and returns it.
-    pub(crate) fn next_outgoing(&self) -> Option<Outgoing> {
+    #[must_use]
+    pub fn next_outgoing(&self) -> Option<Outgoing> {
         self.lock().outgoing.pop_front()
     }
 
     /// Delivers a message to a subscription. `false`: the subscription has ended, or its queue is
     /// full.
-    pub(crate) fn deliver(&self, number: u64, message: Message) -> bool {
+    #[must_use]
+    pub fn deliver(&self, number: u64, message: Message) -> bool {
         let sender = self.lock().subscriptions.get(&number).cloned();
         sender.is_some_and(|sender| sender.try_send(message).is_ok())
     }
 
     /// Ends the connection, or makes a new one.
-    pub(crate) fn connect(&self, is_connected: bool) {
+    pub fn connect(&self, is_connected: bool) {
         let mut state = self.lock();
         state.is_connected = is_connected;
         if is_connected {
             // Fails without a receiver.
             let _ = state.reports.send(Report::Reconnected);
         }
+    }
+
+    /// Reports that the broker denies a subject, as its message `text` says.
+    pub fn deny(&self, text: impl Into<String>) {
+        // Fails without a receiver.
+        let _ = self.lock().reports.send(Report::Denied(text.into()));
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -121,7 +149,8 @@ impl Link {
 }
 
 /// A message as it arrives.
-pub(crate) fn message(
+#[must_use]
+pub fn message(
     subject: String,
     reply: Option<String>,
     headers: HeaderMap,

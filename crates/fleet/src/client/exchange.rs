@@ -183,6 +183,10 @@ impl Exchange {
         }
         self.life.heard(now);
         self.resume();
+        // The reader has no room for it. The node sends it again.
+        if seq > self.credit {
+            return;
+        }
         if seq > self.next {
             let is_told = self.gap_told.is_some_and(|(next, at)| {
                 next == self.next && now.saturating_duration_since(at) < GAP_PAUSE
@@ -387,6 +391,21 @@ mod tests {
 
     fn batch(exchange: &mut Exchange, seq: u64, is_final: bool, now: Instant) {
         exchange.message(FromNode::Batch { seq, is_final, frames: Bytes::new() }, now);
+    }
+
+    #[test]
+    fn a_batch_beyond_the_credit_is_not_delivered() {
+        let (mut exchange, now) = started();
+        for seq in 1..=5 {
+            batch(&mut exchange, seq, false, now);
+        }
+        let delivered = actions(&mut exchange);
+        assert!(delivered.len() == 4, "{delivered:?}");
+        exchange.taken(now);
+        exchange.taken(now);
+        assert_eq!(kinds(&mut exchange), [(ControlKind::Credit, 6, 5, false)]);
+        batch(&mut exchange, 5, true, now);
+        assert!(matches!(actions(&mut exchange)[0], Action::Deliver { is_final: true, .. }));
     }
 
     #[test]
