@@ -13,6 +13,8 @@ mod report;
 mod rows;
 mod state;
 mod targets;
+#[cfg(feature = "top")]
+mod top;
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
@@ -77,6 +79,8 @@ async fn obey(
         FleetCommand::Forget { nodes } => return nodes::forget(nodes, &mut seen, report),
         _ => {}
     }
+    #[cfg(feature = "top")]
+    let place = broker.place();
     let mut fleet = Fleet::connect(of(broker)).await?.timeouts(options.clocks());
     if let Some(path) = key {
         fleet = fleet.signed_by(read_key(&path)?);
@@ -102,6 +106,10 @@ async fn obey(
         FleetCommand::Status { many } => {
             many::run(&fleet, seen, many, json!("status"), report).await
         }
+        #[cfg(feature = "top")]
+        FleetCommand::Top { on, inventory, top } => {
+            top::run(&fleet, seen, (on, inventory), &top, &place, options).await
+        }
         FleetCommand::Settle { run, id: None } => later::settle(&fleet, &run, report).await,
         FleetCommand::Settle { run: accept, id: Some(id) } => {
             later::settle_one(&fleet, &accept, &id, report).await
@@ -124,10 +132,16 @@ async fn obey(
 }
 
 fn of(arguments: BrokerArguments) -> Broker {
-    let BrokerArguments { nats, credentials, prefix, inbox_prefix } = arguments;
+    let BrokerArguments { nats, credentials, nkey, ca, prefix, inbox_prefix } = arguments;
     let mut broker = Broker::new(nats).prefix(prefix);
     if let Some(path) = credentials {
         broker = broker.credentials(path);
+    }
+    if let Some(path) = nkey {
+        broker = broker.nkey(path);
+    }
+    if let Some(path) = ca {
+        broker = broker.root_certificates(path);
     }
     if let Some(prefix) = inbox_prefix {
         broker = broker.inbox_prefix(prefix);

@@ -44,6 +44,12 @@ pub(crate) fn start(
     if let Some(path) = file.credentials {
         broker = broker.credentials(path);
     }
+    if let Some(path) = file.nkey {
+        broker = broker.nkey(path);
+    }
+    if let Some(path) = file.ca {
+        broker = broker.root_certificates(path);
+    }
     let mut node = Node::connect(broker, name.as_str());
     if let Some(folder) = state {
         node = node.journal(folder.join(JOURNAL));

@@ -31,6 +31,7 @@ const REPORTS: usize = 64;
 pub struct Broker {
     url: String,
     credentials: Option<PathBuf>,
+    nkey: Option<PathBuf>,
     root_certificates: Option<PathBuf>,
     prefix: String,
     inbox_prefix: Option<String>,
@@ -46,6 +47,7 @@ impl Broker {
         Self {
             url: url.into(),
             credentials: None,
+            nkey: None,
             root_certificates: None,
             prefix: "kakehi".to_owned(),
             inbox_prefix: None,
@@ -64,6 +66,12 @@ impl Broker {
     /// Logs in by a credentials file of NATS.
     pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials = Some(path.into());
+        self
+    }
+
+    /// Logs in by the seed of an nkey in this file, `SU…`.
+    pub fn nkey(mut self, path: impl Into<PathBuf>) -> Self {
+        self.nkey = Some(path.into());
         self
     }
 
@@ -118,7 +126,15 @@ impl Broker {
                 .await
                 .map_err(|error| FleetError(format!("credentials {}: {error}", path.display())))?;
         }
+        if let Some(path) = &self.nkey {
+            let seed = std::fs::read_to_string(path)
+                .map_err(|error| FleetError(format!("nkey {}: {error}", path.display())))?;
+            options = options.nkey(seed.trim().to_owned());
+        }
         if let Some(path) = self.root_certificates.clone() {
+            // The client of NATS names neither the file nor the reason.
+            std::fs::metadata(&path)
+                .map_err(|error| FleetError(format!("certificates {}: {error}", path.display())))?;
             options = options.add_root_certificates(path);
         }
         let urls: Result<Vec<ServerAddr>, _> =

@@ -27,12 +27,26 @@ pub(crate) struct BrokerArguments {
     /// Log in to the broker by this credentials file
     #[arg(long, global = true, env = "KAKEHI_NATS_CREDENTIALS", value_name = "FILE")]
     pub(super) credentials: Option<PathBuf>,
+    /// Log in to the broker by the seed of an nkey in this file
+    #[arg(long, global = true, env = "KAKEHI_NATS_NKEY", value_name = "FILE")]
+    pub(super) nkey: Option<PathBuf>,
+    /// Trust the certificates in this file too, for tls:// [default: those of the system]
+    #[arg(long, global = true, env = "KAKEHI_NATS_CA", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
     /// The prefix of the fleet's subjects
     #[arg(long, global = true, value_name = "PREFIX", default_value = "kakehi")]
     pub(super) prefix: String,
     /// The prefix of this client's inboxes, where the broker's permissions ask for one
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(super) inbox_prefix: Option<String>,
+}
+
+#[cfg(feature = "top")]
+impl BrokerArguments {
+    /// The URLs, without a password.
+    pub(super) fn place(&self) -> String {
+        super::targets::hosts(&self.nats).join(",")
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +82,17 @@ pub(super) enum FleetCommand {
     Status {
         #[command(flatten)]
         many: Many,
+    },
+    /// Show a live screen of the nodes and what runs there
+    #[cfg(feature = "top")]
+    Top {
+        /// Only nodes that this selects, such as 'role=web and not canary'
+        #[arg(long, value_name = "SELECTOR")]
+        on: Option<Selector>,
+        #[command(flatten)]
+        inventory: InventoryArguments,
+        #[command(flatten)]
+        top: crate::top::TopFlags,
     },
     /// Ask the nodes what became of an earlier run, where that is not known
     Settle {

@@ -102,15 +102,19 @@ impl Seen {
     }
 }
 
-/// A file for each broker and prefix. Without the user and password of the URL.
-fn file_name(url: &str, prefix: &str) -> String {
-    const MAX: usize = 180;
+/// The hosts and ports of URLs that are separated by commas.
+pub(super) fn hosts(urls: &str) -> Vec<String> {
     let host = |url: &str| {
         let (_, rest) = url.split_once("://").unwrap_or(("", url));
         rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned()
     };
-    let hosts: Vec<_> = url.split(',').map(str::trim).map(host).collect();
-    let text = format!("{prefix}-{}", hosts.join("-"));
+    urls.split(',').map(str::trim).map(host).collect()
+}
+
+/// A file for each broker and prefix. Without the user and password of the URL.
+fn file_name(url: &str, prefix: &str) -> String {
+    const MAX: usize = 180;
+    let text = format!("{prefix}-{}", hosts(url).join("-"));
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     format!("nodes-{}.json", text.chars().map(safe).take(MAX).collect::<String>())
 }

@@ -132,6 +132,8 @@ fn counts(model: &Model, width: usize) -> String {
     let mut parts = vec![];
     if let Some(snapshot) = model.snapshot().filter(|snapshot| snapshot.status.tells_requests) {
         let all = snapshot.status.requests.len();
+        let idle = snapshot.status.requests.iter().filter(|request| request.node_state.is_some());
+        let all = all - idle.count();
         let waiting = snapshot.status.requests.iter().filter(|request| request.is_waiting).count();
         parts.push(format!("{} running", all - waiting));
         parts.push(format!("{waiting} queued"));
@@ -230,15 +232,8 @@ fn draw_numbers(frame: &mut Frame<'_>, model: &Model, area: Rect) {
 fn draw_table(frame: &mut Frame<'_>, model: &mut Model, look: Look, area: Rect) {
     let is_wide = area.width >= WIDE;
     let bar = if is_wide { 14 } else { 10 };
-    let (names, widths): (&[&str], Vec<Constraint>) = if is_wide {
-        let widths = [7, 8, 9, 14, 11].map(Constraint::Length);
-        let rest = [Constraint::Fill(1), Constraint::Fill(1)];
-        let names = &["RUN", "USER", "AGE", "STATE", "LEFT", "REQUEST", "LAST LINE"];
-        (names, widths.into_iter().chain(rest).collect())
-    } else {
-        let widths = [7, 9, 10].map(Constraint::Length).into_iter();
-        (&["RUN", "AGE", "STATE", "REQUEST"], widths.chain([Constraint::Fill(1)]).collect())
-    };
+    let (names, widths) = columns(is_wide, model.is_fleet);
+    let cells = if model.is_fleet { fleet_cells } else { cells };
     let rows = model.rows.iter().map(|row| TableRow::new(cells(row, is_wide, bar)));
     let table = Table::new(rows, widths)
         .header(TableRow::new(names.iter().copied()).style(STRONG))
@@ -253,15 +248,48 @@ fn draw_table(frame: &mut Frame<'_>, model: &mut Model, look: Look, area: Rect) 
     model.top = state.offset();
 }
 
-fn cells(row: &Row, is_wide: bool, bar: usize) -> Vec<String> {
-    let state = match row.state {
+/// The names of the columns, and their widths.
+fn columns(is_wide: bool, is_fleet: bool) -> (&'static [&'static str], Vec<Constraint>) {
+    let (names, widths, rest): (&[_], &[u16], usize) = match (is_wide, is_fleet) {
+        (true, false) => {
+            let names = &["RUN", "USER", "AGE", "STATE", "LEFT", "REQUEST", "LAST LINE"];
+            (names, &[7, 8, 9, 14, 11], 2)
+        }
+        (false, false) => (&["RUN", "AGE", "STATE", "REQUEST"], &[7, 9, 10], 1),
+        (true, true) => (&["NODE", "AGE", "STATE", "REQUEST", "LAST LINE"], &[16, 9, 14], 2),
+        (false, true) => (&["NODE", "AGE", "STATE", "REQUEST"], &[10, 8, 10], 1),
+    };
+    let widths = widths.iter().copied().map(Constraint::Length);
+    (names, widths.chain(std::iter::repeat_n(Constraint::Fill(1), rest)).collect())
+}
+
+fn state_of(row: &Row, bar: usize) -> String {
+    match row.state {
         State::Running => "running".to_owned(),
         State::Queued(None) => "queued".to_owned(),
         State::Queued(Some(place)) => format!("queued #{place}"),
         State::Done(part) => self::bar(part, bar),
-    };
-    // A job says enough: `run` is the same in most rows.
-    let words = row.words.strip_prefix("run ").filter(|_| row.is_run).unwrap_or(&row.words);
+        State::Node(state) => state.to_owned(),
+    }
+}
+
+/// A job says enough: `run` is the same in most rows.
+fn words(row: &Row) -> &str {
+    row.words.strip_prefix("run ").filter(|_| row.is_run).unwrap_or(&row.words)
+}
+
+fn fleet_cells(row: &Row, is_wide: bool, bar: usize) -> Vec<String> {
+    let age = if matches!(row.state, State::Node(_)) { String::new() } else { elapsed(row.age) };
+    let mut cells = vec![row.user.clone(), age, state_of(row, bar), words(row).to_owned()];
+    if is_wide {
+        cells.push(row.line.clone());
+    }
+    cells
+}
+
+fn cells(row: &Row, is_wide: bool, bar: usize) -> Vec<String> {
+    let state = state_of(row, bar);
+    let words = words(row);
     let (id, age) = (clean(&row.id), elapsed(row.age));
     if is_wide {
         let left = row.left.map_or_else(|| "-".to_owned(), super::model::Left::text);
@@ -290,7 +318,11 @@ fn draw_detail(frame: &mut Frame<'_>, model: &Model, look: Look, now: Instant, a
     let Some(row) = model.selected() else { return };
     let left = row.left.map(|left| format!("  {}", left.text())).unwrap_or_default();
     let line = if row.line.is_empty() { &row.words } else { &row.line };
-    let shown = if area.width >= WIDE {
+    let shown = if model.is_fleet {
+        let run = row.id.split_once('/').map_or("", |(_, run)| run);
+        let gap = if run.is_empty() { "" } else { " " };
+        format!("{}{gap}{}{left}: {line}", row.user, clean(run))
+    } else if area.width >= WIDE {
         format!("{}: {line}", clean(&row.id))
     } else {
         format!("{}{left}: {line}", row.user)
@@ -309,10 +341,12 @@ fn draw_foot(frame: &mut Frame<'_>, model: &Model, area: Rect) {
         Mode::Filter => format!("filter: {}_", model.filter),
         _ if !model.filter.is_empty() => format!("filter: {}  Esc removes it", model.filter),
         _ if area.width >= WIDE => {
+            let attach = if model.is_fleet { "" } else { "Enter attach  " };
             let order = if model.is_reversed { " reversed" } else { "" };
-            let sort = model.sort.name();
-            format!("Enter attach  c cancel  / filter  s sort: {sort}{order}  ? help  q quit")
+            let sort = model.sort.name(model.is_fleet);
+            format!("{attach}c cancel  / filter  s sort: {sort}{order}  ? help  q quit")
         }
+        _ if model.is_fleet => "c cancel  / filter  ? help  q quit".to_owned(),
         _ => "Enter attach  c cancel  ? help  q quit".to_owned(),
     };
     let style = Style::new().add_modifier(Modifier::REVERSED);
@@ -391,6 +425,54 @@ mod tests {
         assert!(lines[3].starts_with("0vc9qs1 1 m 05 s  [#  ]  50% backup pho"), "{lines:#?}");
         assert!(lines[8].starts_with("root  ~35 s: copied 5 of 10 files"), "{lines:#?}");
         assert!(lines[9].starts_with("Enter attach  c cancel  ? help  q quit"), "{lines:#?}");
+    }
+
+    #[cfg(feature = "fleet")]
+    fn fleet() -> Model {
+        use super::super::status::Request;
+        let of = |node: &str, state| Request {
+            id: format!("{node}/"),
+            node: Some(node.into()),
+            node_state: state,
+            ..Request::default()
+        };
+        let mut run = request("web-1/0vc9qs1", "backup photos", false);
+        run.steps = Some((5.0, 10.0));
+        run.line = "copied 5 of 10 files".into();
+        run.node = Some("web-1".into());
+        let mut silent = of("db-1", Some("no answer"));
+        silent.line = "last seen 6 m 02 s ago".into();
+        let mut model = Model::of_fleet("10.0.0.1:4222");
+        let mut all = snapshot(vec![silent, run, of("web-2", Some("idle"))], &[("ok", 12.0)]);
+        all.status.server = "3 nodes  1 no answer".into();
+        all.status.uptime = None;
+        model.update(all);
+        model
+    }
+
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn a_fleet_has_a_row_for_each_node_on_any_terminal() {
+        let lines = drawn(&mut fleet(), 80, 24);
+        assert!(lines[0].starts_with("3 nodes  1 no answer  10.0.0.1:4222"), "{lines:#?}");
+        assert!(lines[1].starts_with("1 running  0 queued  12 ok"), "{lines:#?}");
+        assert!(lines[4].starts_with("NODE             AGE       STATE          REQUEST"));
+        assert!(lines[5].starts_with("db-1                       no answer"), "{lines:#?}");
+        assert!(lines[5].contains("last seen 6 m"), "{lines:#?}");
+        for word in ["web-1", "1 m 05 s", "[###    ]  50%", "backup", "copied 5"] {
+            assert!(lines[6].contains(word), "{word}: {lines:#?}");
+        }
+        assert!(lines[7].starts_with("web-2                      idle"), "{lines:#?}");
+        assert!(lines[23].starts_with("c cancel  / filter  s sort: arrival"), "{lines:#?}");
+        let lines = drawn(&mut fleet(), 40, 10);
+        assert!(lines[2].starts_with("NODE       AGE      STATE      REQUEST"), "{lines:#?}");
+        assert!(lines[3].starts_with("db-1                no answer"), "{lines:#?}");
+        assert!(lines[4].starts_with("web-1      1 m 05 s [#  ]  50% backup"), "{lines:#?}");
+        assert!(lines[8].starts_with("db-1  ~1 m 40 s: last seen 6 m 02 s"), "{lines:#?}");
+        assert!(lines[9].starts_with("c cancel  / filter  ? help  q quit"), "{lines:#?}");
+        for size in [(20, 4), (1, 1), (200, 3)] {
+            drawn(&mut fleet(), size.0, size.1);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::model::{Mode, Model};
+use super::model::{Mode, Model, State};
 
 /// The action that [`press`] returns to its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,10 @@ fn on_rows(model: &mut Model, code: KeyCode, page: usize) -> Action {
         KeyCode::Char('r') => model.reverse(),
         KeyCode::Char('?' | 'h') => model.mode = Mode::Help,
         KeyCode::Enter | KeyCode::Char('a') => match model.selected() {
+            Some(_) if model.is_fleet => {
+                let text = "see `kakehi fleet attach`";
+                model.say(text, std::time::Instant::now());
+            }
             Some(row) if row.is_run => return Action::Attach(row.id.clone()),
             Some(_) => {
                 model.say("only a run has an output to attach to", std::time::Instant::now());
@@ -88,7 +92,8 @@ fn on_rows(model: &mut Model, code: KeyCode, page: usize) -> Action {
             None => {}
         },
         KeyCode::Char('c') | KeyCode::Delete => {
-            if let Some(row) = model.selected() {
+            let selected = model.selected();
+            if let Some(row) = selected.filter(|row| !matches!(row.state, State::Node(_))) {
                 model.mode = Mode::Confirm(row.id.clone(), row.words.clone());
             }
         }

@@ -31,10 +31,18 @@ use tokio::{
 use self::{
     draw::Look,
     keys::Action,
-    model::Model,
     screen::Screen,
     signals::{Event, Signals},
-    source::{Source, Update},
+    source::Source,
+};
+pub(crate) use self::{
+    model::Model,
+    source::{Update, WAITING},
+};
+#[cfg(feature = "fleet")]
+pub(crate) use self::{
+    source::Snapshot,
+    status::{Request, Status, clean},
 };
 use super::{
     args::Options,
@@ -54,7 +62,7 @@ pub(crate) struct TopFlags {
     /// How often the server is asked, at least 100ms [default: 1s]
     #[arg(short = 'n', long, value_name = "DURATION", value_parser = interval)]
     #[arg(default_value = "1s", hide_default_value = true)]
-    interval: Duration,
+    pub(crate) interval: Duration,
 }
 
 fn interval(text: &str) -> Result<Duration, &'static str> {
@@ -73,23 +81,38 @@ pub(crate) async fn run(flags: TopFlags, options: &Options) -> Result<u8, Failur
     let mut source = Source::find(options)?;
     let (place, arguments) = source.place(options);
     let first = source.status().await?;
+    let (updates, received) = mpsc::channel(WAITING);
+    let (orders, ordered) = mpsc::channel(WAITING);
+    let model = Model::new(&place, options.is_local());
+    let asking = async {
+        tokio::join!(
+            source::poll(source, flags.interval, updates.clone(), first),
+            source::cancel(options, ordered, updates.clone())
+        );
+    };
+    show(model, options, (orders, received), arguments, asking).await
+}
+
+/// Shows `model` until the user quits. `asking` sends the updates and obeys the orders.
+///
+/// # Errors
+/// The terminal cannot be used.
+pub(crate) async fn show(
+    model: Model,
+    options: &Options,
+    (orders, updates): (mpsc::Sender<String>, mpsc::Receiver<Update>),
+    arguments: Vec<std::ffi::OsString>,
+    asking: impl Future<Output = ()>,
+) -> Result<u8, Failure> {
     let gone =
         |error: io::Error| Failure::usage("cannot use the terminal", &error.to_string(), TRY);
     let mut signals = Signals::new().map_err(|error| Failure::system(&error))?;
     let mut screen = Screen::enter().map_err(gone)?;
-    let (updates, received) = mpsc::channel(source::WAITING);
-    let (orders, ordered) = mpsc::channel(source::WAITING);
-    let top = Top {
-        model: Model::new(&place, options.is_local()),
-        look: Look::new(Paint::new(options.color, true) != Paint::NONE),
-        page: 1,
-        orders,
-        arguments,
-    };
+    let look = Look::new(Paint::new(options.color, true) != Paint::NONE);
+    let top = Top { model, look, page: 1, orders, arguments };
     let code = tokio::select! {
-        code = top.show(&mut screen, &mut signals, received) => code,
-        () = source::poll(source, flags.interval, updates.clone(), first) => Ok(exit::OK),
-        () = source::cancel(options, ordered, updates) => Ok(exit::OK),
+        code = top.show(&mut screen, &mut signals, updates) => code,
+        () = asking => Ok(exit::OK),
     };
     screen.leave();
     code.map_err(gone)
@@ -97,7 +120,11 @@ pub(crate) async fn run(flags: TopFlags, options: &Options) -> Result<u8, Failur
 
 const TRY: &str = "see `kakehi runs` or `kakehi status`";
 
-fn check(options: &Options) -> Result<(), Failure> {
+/// Whether a screen can be drawn.
+///
+/// # Errors
+/// Standard output is no terminal, or JSON is asked for.
+pub(crate) fn check(options: &Options) -> Result<(), Failure> {
     let what = "`top` needs a terminal";
     if !io::stdout().is_terminal() {
         return Err(Failure::usage(what, "standard output is not a terminal", TRY));

@@ -46,6 +46,7 @@ pub(super) enum Mode {
 pub(super) struct Row {
     pub(super) id: String,
     pub(super) is_run: bool,
+    /// Of a fleet, the node.
     pub(super) user: String,
     pub(super) age: Duration,
     pub(super) state: State,
@@ -62,6 +63,8 @@ pub(super) enum State {
     Done(f64),
     /// The place in the queue of the job, from 1; `None`: no job.
     Queued(Option<usize>),
+    /// A node of a fleet without requests.
+    Node(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +76,11 @@ pub(super) enum Left {
 
 /// Everything that is drawn.
 #[derive(Debug, Default)]
-pub(super) struct Model {
+pub(crate) struct Model {
     /// The server and how it is reached.
     pub(super) place: String,
+    /// Whether rows have a node instead of a user.
+    pub(super) is_fleet: bool,
     snapshot: Option<Snapshot>,
     /// Why there is no newer snapshot, and since when.
     pub(super) lost: Option<(String, Instant)>,
@@ -100,6 +105,12 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn new(place: &str, is_local: bool) -> Self {
         Self { place: clean(place), users: Users::new(is_local), ..Self::default() }
+    }
+
+    /// Of a fleet: rows have a node instead of a user.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn of_fleet(place: &str) -> Self {
+        Self { is_fleet: true, ..Self::new(place, false) }
     }
 
     /// Takes a new state of the server.
@@ -243,10 +254,11 @@ fn rows(snapshot: &Snapshot, users: &mut Users) -> Vec<Row> {
     let times = snapshot.times.iter().copied();
     let row = |(request, (elapsed, duration)): (&Request, (Duration, Option<Duration>))| {
         let part = request.steps.map(|(done, total)| (done / total).min(1.0));
-        let state = match (request.is_waiting, part) {
-            (true, _) => State::Queued(place(request, requests)),
-            (false, Some(part)) => State::Done(part),
-            (false, None) => State::Running,
+        let state = match (request.node_state, request.is_waiting, part) {
+            (Some(state), ..) => State::Node(state),
+            (None, true, _) => State::Queued(place(request, requests)),
+            (None, false, Some(part)) => State::Done(part),
+            (None, false, None) => State::Running,
         };
         Row {
             id: request.id.clone(),
@@ -264,13 +276,20 @@ fn rows(snapshot: &Snapshot, users: &mut Users) -> Vec<Row> {
 
 fn user(request: &Request, users: &mut Users) -> String {
     let name = || request.uid.map(|uid| users.name(uid));
-    request.caller.clone().or_else(name).unwrap_or_else(|| "-".to_owned())
+    request
+        .node
+        .clone()
+        .or_else(|| request.caller.clone())
+        .or_else(name)
+        .unwrap_or_else(|| "-".to_owned())
 }
 
 /// The place in the queue of the job.
 fn place(request: &Request, all: &[Request]) -> Option<usize> {
     request.job.as_ref()?;
-    let queue = all.iter().filter(|other| other.is_waiting && other.job == request.job);
+    let queue = all
+        .iter()
+        .filter(|other| other.is_waiting && other.job == request.job && other.node == request.node);
     Some(queue.take_while(|other| other.id != request.id).count() + 1)
 }
 
@@ -327,13 +346,16 @@ fn part(row: &Row) -> f64 {
         State::Done(part) => part,
         State::Running => 0.0,
         State::Queued(_) => -1.0,
+        State::Node(_) => -2.0,
     }
 }
 
 impl Sort {
-    pub(super) fn name(self) -> &'static str {
+    /// The name of the order, of a fleet or of a server.
+    pub(super) fn name(self, is_fleet: bool) -> &'static str {
         match self {
             Self::Arrival => "arrival",
+            Self::User if is_fleet => "node",
             Self::User => "user",
             Self::Job => "job",
             Self::Progress => "progress",
@@ -439,7 +461,7 @@ pub(super) mod tests {
             [("user", "123"), ("job", "213"), ("progress", "321"), ("time left", "231")]
         {
             model.sort_next();
-            assert_eq!((model.sort.name(), &*ids(&model)), (name, expected));
+            assert_eq!((model.sort.name(false), &*ids(&model)), (name, expected));
         }
         model.reverse();
         assert_eq!(ids(&model), "132");

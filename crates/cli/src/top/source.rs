@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// The capacity of the queues of updates and orders. A full queue makes the sender wait.
-pub(super) const WAITING: usize = 8;
+pub(crate) const WAITING: usize = 8;
 
 /// The number of jobs whose records are read between two snapshots.
 const JOBS_AT_ONCE: usize = 4;
 
 /// An update of the screen.
 #[derive(Debug)]
-pub(super) enum Update {
+pub(crate) enum Update {
     Status(Box<Snapshot>),
     /// The server did not answer.
     Failed(Failure),
@@ -38,15 +38,15 @@ pub(super) enum Update {
 
 /// The state of the server at one time.
 #[derive(Debug)]
-pub(super) struct Snapshot {
-    pub(super) status: Status,
+pub(crate) struct Snapshot {
+    pub(crate) status: Status,
     /// For each request, its run time without the time in the queue, and the usual time of its job.
-    pub(super) times: Vec<(Duration, Option<Duration>)>,
+    pub(crate) times: Vec<(Duration, Option<Duration>)>,
     /// How long the server took to answer.
-    pub(super) answer_time: Duration,
+    pub(crate) answer_time: Duration,
     /// How many requests `top` itself has made since the last snapshot.
-    pub(super) own: u32,
-    pub(super) at: Instant,
+    pub(crate) own: u32,
+    pub(crate) at: Instant,
 }
 
 /// The questions about the state of a server, the best first.

@@ -21,36 +21,40 @@ const DEEPEST: usize = 3;
 
 /// The state of a server.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Status {
+pub(crate) struct Status {
     /// The name and the version.
-    pub(super) server: String,
-    pub(super) uptime: Option<Duration>,
-    pub(super) requests: Vec<Request>,
+    pub(crate) server: String,
+    pub(crate) uptime: Option<Duration>,
+    pub(crate) requests: Vec<Request>,
     /// Whether the server lists its running requests.
-    pub(super) tells_requests: bool,
+    pub(crate) tells_requests: bool,
     /// All numbers, with their names.
-    pub(super) numbers: Vec<(String, f64)>,
+    pub(crate) numbers: Vec<(String, f64)>,
     /// A note that says which values are missing.
-    pub(super) note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// A running request.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// The id of the run, or the id of the request if the server sends no run id.
-    pub(super) id: String,
-    pub(super) is_run: bool,
-    pub(super) job: Option<String>,
+    pub(crate) id: String,
+    pub(crate) is_run: bool,
+    pub(crate) job: Option<String>,
     /// The command, the job and its arguments.
-    pub(super) words: String,
-    pub(super) uid: Option<u32>,
+    pub(crate) words: String,
+    pub(crate) uid: Option<u32>,
     /// The name of a caller on another machine, which has no uid.
-    pub(super) caller: Option<String>,
-    pub(super) age: Duration,
-    pub(super) is_waiting: bool,
+    pub(crate) caller: Option<String>,
+    pub(crate) age: Duration,
+    pub(crate) is_waiting: bool,
     /// The finished steps, and the total.
-    pub(super) steps: Option<(f64, f64)>,
-    pub(super) line: String,
+    pub(crate) steps: Option<(f64, f64)>,
+    pub(crate) line: String,
+    /// The node of a fleet.
+    pub(crate) node: Option<String>,
+    /// The state of the node, in a row for a node without requests.
+    pub(crate) node_state: Option<&'static str>,
 }
 
 #[derive(Deserialize)]
@@ -81,28 +85,32 @@ struct Running {
 impl Status {
     /// Reads the answer to `status`; `None`: it has no content.
     pub(super) fn of(answer: &Answer) -> Option<Self> {
-        let content = answer.content()?;
+        Some(Self::read(answer.content()?, &answer.response.message))
+    }
+
+    /// Reads the content of an answer to `status`, with its message.
+    pub(crate) fn read(content: &str, message: &str) -> Self {
         if content.len() > LARGEST {
             let note = Some(format!("the answer has {} bytes: too large to show", content.len()));
-            return Some(Self { note, ..Self::default() });
+            return Self { note, ..Self::default() };
         }
         let numbers = numbers(content);
         let read = serde_json::from_str(content).ok().filter(|_| content.starts_with('{'));
         let Some(Content { version, pid, uptime_ms, running }) = read else {
-            let note = Some(answer.response.message.clone()).filter(|text| !text.is_empty());
-            return Some(Self { numbers, note: note.map(|text| clean(&text)), ..Self::default() });
+            let note = Some(message).filter(|text| !text.is_empty());
+            return Self { numbers, note: note.map(clean), ..Self::default() };
         };
         // Only kakehid has all of them.
         let name = if pid.is_some() && uptime_ms.is_some() { "kakehid" } else { "server" };
         let version = version.unwrap_or_default();
-        Some(Self {
+        Self {
             server: clean(format!("{name} {version}").trim_end()),
             uptime: uptime_ms.map(Duration::from_millis),
             requests: running.into_iter().map(Request::from).collect(),
             tells_requests: true,
             numbers,
             note: None,
-        })
+        }
     }
 
     /// Reads the answer to `kakehi.describe`, of a server without `status`.
@@ -158,12 +166,14 @@ impl From<Running> for Request {
             is_waiting: waiting,
             steps,
             line: clean(&line),
+            node: None,
+            node_state: None,
         }
     }
 }
 
 /// The start of a text of the server, escaped for a terminal.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let kept: String = text.chars().take(LONGEST).map(tab_as_space).collect();
     escape(kept.trim_end()).into_owned()
 }
@@ -238,6 +248,7 @@ mod tests {
             is_waiting: true,
             steps: Some((1.0, 4.0)),
             line: "so\\u{202e} far".into(),
+            ..Request::default()
         };
         assert_eq!(status.requests, [expected]);
         let numbers = [("connections", 2.0), ("error", 1.0), ("ok", 5.0)];

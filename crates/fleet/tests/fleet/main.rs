@@ -5,3 +5,5 @@
 mod broker;
 mod common;
 mod python;
+#[cfg(feature = "tls")]
+mod tls;

@@ -138,7 +138,7 @@ impl Model {
             let Outgoing::Publish { message, .. } = outgoing else {
                 panic!("a client has one subscription");
             };
-            let inbox = message.reply.as_ref().map(|reply| reply.to_string());
+            let inbox = message.reply.as_ref().map(ToString::to_string);
             let ask = self.asks.iter_mut().find(|ask| Some(&ask.inbox) == inbox.as_ref());
             match ask {
                 Some(ask) => ask.sent(&message),

@@ -93,8 +93,7 @@ fn sign(
     accept: impl Display,
     payload: &[u8],
 ) -> String {
-    let digest = Sha256::digest(payload);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", Sha256::digest(payload));
     let signer = &key.public;
     let text = format!("kakehi-{purpose}-0\nkakehi\n{signer}\n{asked}\n{accept}\n{digest}");
     STANDARD.encode(key.pair.sign(text.as_bytes()).expect("a key with a seed signs"))

@@ -18,6 +18,8 @@ pub(super) const PLACES: usize = 4;
 /// The time in which GO must come.
 const GO_TIME: Duration = Duration::from_secs(5);
 
+const GO_TIME_AT_LEAST: Duration = Duration::from_millis(4_995);
+
 /// Shorter than the silence after which a client counts as gone.
 const LIFE: Duration = Duration::from_secs(12);
 
@@ -57,8 +59,8 @@ pub(super) struct Seen {
     id: String,
     inbox: String,
     at: Instant,
-    /// Whether the first GO was valid, and from whom.
-    go: Option<Option<&'static str>>,
+    /// The first GO.
+    go: Option<Go>,
     is_started: bool,
     credit: u64,
     batches: Vec<Vec<u8>>,
@@ -66,6 +68,13 @@ pub(super) struct Seen {
     /// Nothing happened by which the node may end the request early.
     is_healthy: bool,
     heard: Instant,
+}
+
+/// A GO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Go {
+    Invalid,
+    From(&'static str),
 }
 
 /// What one inbox belongs to.
@@ -225,9 +234,9 @@ impl Model {
         }
         seen.heard = now;
         if kind == Kind::Go && seen.go.is_none() && now - seen.at <= GO_TIME {
-            seen.go = Some(seen.signer(message, is_unsigned));
+            seen.go = Some(seen.judge(message, is_unsigned));
             // The node noted the time of the accept a little earlier.
-            seen.is_healthy &= now - seen.at < GO_TIME - Duration::from_millis(5);
+            seen.is_healthy &= now - seen.at < GO_TIME_AT_LEAST;
         }
         // Before GO, no control counts.
         if seen.go.is_some() {
@@ -252,21 +261,20 @@ impl Model {
         }
         let new = std::mem::take(&mut self.starts.0.lock().expect("as above").new);
         for (who, id) in new {
-            self.started(who, id);
+            self.started(&who, &id);
         }
         // Each accepted request has a task here, one of the server's, and one of its handler.
         let most = self.tasks + 3 * PLACES;
         assert!(tasks() <= most, "{} tasks, over {most}", tasks());
     }
 
-    fn started(&mut self, who: String, id: String) {
-        let allowed = self
-            .seen
-            .iter_mut()
-            .find(|seen| !seen.is_started && seen.id == id && seen.go == Some(Some(who_of(&who))));
+    fn started(&mut self, who: &str, id: &str) {
+        let allowed = self.seen.iter_mut().find(|seen| {
+            !seen.is_started && seen.id == id && seen.go == Some(Go::From(who_of(who)))
+        });
         let seen = allowed.unwrap_or_else(|| panic!("{id:?} of {who} started without a valid GO"));
         seen.is_started = true;
-        assert!(self.ids.insert((who, id.clone())), "{id:?} started twice");
+        assert!(self.ids.insert((who.to_owned(), id.to_owned())), "{id:?} started twice");
     }
 
     fn sent(&mut self, message: &Message) {
@@ -319,7 +327,7 @@ impl Model {
 impl Seen {
     fn new(message: &Message, inbox: String, asked: String, payload: Vec<u8>) -> Self {
         let accept = header(message, "Kakehi-Accept").expect("an accept names itself").to_owned();
-        let reply = message.reply.as_ref().map(|reply| reply.to_string());
+        let reply = message.reply.as_ref().map(ToString::to_string);
         assert_eq!(reply, Some(format!("kakehi.ctl.{accept}")), "where the client answers");
         let request =
             payload.strip_suffix(b"\0").and_then(|json| serde_json::from_slice(json).ok());
@@ -348,16 +356,16 @@ impl Seen {
         self.go.is_some() && self.is_healthy && !self.is_final
     }
 
-    /// Whose GO this is, if it is valid.
-    fn signer(&self, message: &Message, is_unsigned: bool) -> Option<&'static str> {
+    /// Judges a GO.
+    fn judge(&self, message: &Message, is_unsigned: bool) -> Go {
         let (signer, signature) =
             (header(message, "Kakehi-Signer"), header(message, "Kakehi-Signature"));
         if (signer, signature) == (None, None) {
-            return is_unsigned.then_some("anonymous");
+            return if is_unsigned { Go::From("anonymous") } else { Go::Invalid };
         }
         let valid = sign(&KNOWN, "go", &self.asked, &self.accept, &self.payload);
         let is_valid = signer == Some(&KNOWN.public) && signature == Some(&valid);
-        is_valid.then_some("anna")
+        if is_valid { Go::From("anna") } else { Go::Invalid }
     }
 
     fn sent(&mut self, message: &Message) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::reader::{Reader, Value};
 
-const KEYS: &str = "url, name, labels, prefix, credentials, unsigned, keys";
+const KEYS: &str = "url, name, labels, prefix, credentials, nkey, ca, unsigned, keys";
 
 /// The table `[fleet]` of the file. Names and keys are checked when the node starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub(crate) struct FleetFile {
     pub(crate) labels: String,
     pub(crate) prefix: Option<String>,
     pub(crate) credentials: Option<PathBuf>,
+    /// The file with the seed of an nkey, for the login.
+    pub(crate) nkey: Option<PathBuf>,
+    /// The file with certificates that are trusted too.
+    pub(crate) ca: Option<PathBuf>,
     /// Whether requests without a signature are taken.
     pub(crate) unsigned: bool,
     pub(crate) keys: Vec<FleetKey>,
@@ -47,6 +51,8 @@ pub(super) fn read(reader: &mut Reader, value: &Value) -> Option<FleetFile> {
             "name" => file.name = text("a name such as \"web-1\""),
             "prefix" => file.prefix = text("a name such as \"kakehi\""),
             "credentials" => file.credentials = text("a path").map(PathBuf::from),
+            "nkey" => file.nkey = text("a path").map(PathBuf::from),
+            "ca" => file.ca = text("a path").map(PathBuf::from),
             "labels" => file.labels = labels(reader, &path, value),
             "unsigned" => file.unsigned = reader.boolean(&path, value),
             "keys" => file.keys = keys(reader, &path, value),
@@ -117,7 +123,7 @@ mod tests {
     #[test]
     fn the_table_is_read_as_it_is_written() {
         let text = "[fleet]\nurl = 'nats://a'\nname = 'web-1'\nlabels = { role = 'web' }\n\
-            prefix = 'p'\ncredentials = '/c'\nunsigned = true\n\
+            prefix = 'p'\ncredentials = '/c'\nnkey = '/n'\nca = '/a'\nunsigned = true\n\
             [fleet.keys]\nanna = { key = 'UA', groups = ['sre'] }\n";
         let (jobs, fleet) = parse_tables(text.as_bytes()).unwrap();
         let anna = FleetKey { name: "anna".into(), key: "UA".into(), groups: vec!["sre".into()] };
@@ -127,6 +133,8 @@ mod tests {
             labels: "role=web".into(),
             prefix: Some("p".into()),
             credentials: Some("/c".into()),
+            nkey: Some("/n".into()),
+            ca: Some("/a".into()),
             unsigned: true,
             keys: vec![anna],
         };

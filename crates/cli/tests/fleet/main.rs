@@ -2,6 +2,9 @@
 
 #![allow(clippy::print_stderr, clippy::unwrap_used, reason = "this is a test")]
 
+#[cfg(feature = "top")]
+mod top;
+
 use std::{
     net::TcpListener,
     os::unix::fs::MetadataExt,
@@ -30,7 +33,7 @@ struct Broker {
     url: String,
     /// Where the client keeps its records.
     state: tempfile::TempDir,
-    _child: Child,
+    child: Child,
 }
 
 impl Broker {
@@ -50,7 +53,7 @@ impl Broker {
             return None;
         };
         let state = tempfile::tempdir().unwrap();
-        let broker = Self { url: format!("nats://127.0.0.1:{port}"), state, _child: child };
+        let broker = Self { url: format!("nats://127.0.0.1:{port}"), state, child };
         let started = Instant::now();
         while Fleet::connect(broker.url.as_str()).await.is_err() {
             assert!(started.elapsed() < PATIENCE);
@@ -496,15 +499,19 @@ async fn an_interrupted_run_has_one_summary_and_a_row_for_each_node() {
     assert_eq!((&summary["cancelled"], &summary["skipped"]), (&json!(2), &json!(1)), "{text}");
 }
 
-/// A terminal of 100 columns that runs a command; ended when dropped.
+/// A terminal that runs a command; ended when dropped.
 struct Terminal(String);
 
 impl Terminal {
-    /// `None` without tmux.
-    fn start(command: &str) -> Option<Self> {
-        let name = format!("kakehi-fleet-{}", std::process::id());
+    /// With these columns and lines. `None` without tmux.
+    fn start((width, height): (u16, u16), command: &str) -> Option<Self> {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let number = LAST.fetch_add(1, Ordering::SeqCst);
+        let name = format!("kakehi-fleet-{}-{number}", std::process::id());
         let mut tmux = std::process::Command::new("tmux");
-        tmux.args(["-L", &name, "-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "20"]);
+        let (width, height) = (width.to_string(), height.to_string());
+        tmux.args(["-L", &name, "-f", "/dev/null", "new-session", "-d"]);
+        tmux.args(["-x", &width, "-y", &height]);
         // The shell keeps the screen after the end.
         let Ok(status) = tmux.arg(format!("{command}; echo status $?; sleep 60")).status() else {
             assert!(std::env::var_os("KAKEHI_REQUIRE_TOOLS").is_none(), "no tmux");
@@ -546,7 +553,7 @@ async fn a_terminal_shows_what_is_under_way_and_then_the_rows() {
         broker.state.path().display(),
         env!("CARGO_BIN_EXE_kakehi"),
     );
-    let Some(terminal) = Terminal::start(&command) else { return };
+    let Some(terminal) = Terminal::start((100, 20), &command) else { return };
     let live = [
         "  [>                   ] 0/3  running 2  queued 1",
         "db-1   running     [======>   ]  62%",
