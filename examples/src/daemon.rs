@@ -73,7 +73,7 @@ async fn warm(cache: Shared, warm: Warm, context: Context<Step>) -> Reported {
 /// Ends when the server does. When the client disconnects, the future is dropped.
 async fn watch(cache: Shared, watch: Watch, context: Context<Change>) -> Result<(), Failure> {
     let mut changes = cache.changes.subscribe();
-    let draining = context.draining();
+    let draining = context.server().draining();
     while let Some(change) = draining.run_until_cancelled(changes.recv()).await {
         let change = change?;
         let (Change::Loaded(key) | Change::Removed(key)) = &change;

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use cache::{Drain, Purge, Report, Stats, Step, Warm, daemon};
-use kakehi::{Refusal, client::Event, server::Handle, testing};
+use kakehi::{
+    Refusal,
+    client::{ErrorKind, Event},
+    server::Handle,
+    testing,
+};
 
 fn server() -> testing::TestServer {
     testing::connect(daemon::router(daemon::Cache::new(Handle::default())))
@@ -31,7 +36,7 @@ async fn a_deadline_cancels_half_way() {
     let server = server();
     let mut client = server.as_uid(1000);
     let error = client.call(warm(10)).deadline(Duration::from_millis(900)).await.unwrap_err();
-    assert!(error.is_deadline());
+    assert_eq!(error.kind(), ErrorKind::Deadline);
     assert_eq!(server.as_uid(1000).call(Stats).await.unwrap(), Report { keys: 4 });
 }
 

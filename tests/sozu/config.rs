@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use kakehi_sozu::{Outcome, Sozu, SozuBuilder, command::request::RequestType};
+use kakehi_sozu::{ErrorKind, Outcome, Sozu, SozuBuilder, command::request::RequestType};
 
 use crate::support::{Proxy, add_cluster, binaries, cluster, status, workers};
 
@@ -63,7 +63,7 @@ async fn the_deadline_is_longer_than_what_sozu_itself_waits() {
         let sozu = read(folder.path(), &settings).await.build();
         let start = tokio::time::Instant::now();
         let error = sozu.request(status()).await.unwrap_err();
-        assert!(error.is_deadline() && error.outcome() == Outcome::Unknown, "{error:?}");
+        assert!(error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown, "{error:?}");
         let elapsed = start.elapsed();
         let expected = Duration::from_secs(seconds);
         assert!(
@@ -81,7 +81,7 @@ async fn a_smaller_maximum_refuses_smaller_frames() {
     let sozu = read(folder.path(), settings).await.build();
     let _silent = std::os::unix::net::UnixListener::bind(sozu.path()).unwrap();
     let large = RequestType::AddCluster(cluster(&"x".repeat(9_000)));
-    assert!(sozu.request(large).await.unwrap_err().is_too_large());
+    assert_eq!(sozu.request(large).await.unwrap_err().kind(), ErrorKind::TooLarge);
     let small = sozu.request(add_cluster("blue")).deadline(Duration::from_millis(50));
     assert!(small.await.unwrap_err().outcome() == Outcome::Unknown);
 }

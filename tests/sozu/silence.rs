@@ -9,6 +9,7 @@ use std::{
 };
 
 use kakehi_sozu::{
+    ErrorKind,
     Outcome, Sozu,
     command::{
         self, CountRequests, ReturnListenSockets, request::RequestType,
@@ -42,7 +43,7 @@ async fn a_worker_that_hangs_holds_up_no_other_task_and_no_later_request() {
         let start = Instant::now();
         let error = sozu.request(status()).deadline(SECOND).await.unwrap_err();
         assert!(start.elapsed() >= SECOND);
-        assert!(error.is_deadline() && error.outcome() == Outcome::Unknown, "{error:?}");
+        assert!(error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown, "{error:?}");
         assert!(ticks.load(Relaxed) > 100, "the runtime was blocked");
         ticking.abort();
 
@@ -67,7 +68,7 @@ async fn what_is_never_answered_ends_at_the_deadline_with_the_outcome_unknown() 
         for request in [empty, launch, sockets] {
             let patience = Duration::from_millis(300);
             let error = sozu.request(request.clone()).deadline(patience).await.unwrap_err();
-            assert!(error.is_deadline(), "{request:?}: {error:?}");
+            assert_eq!(error.kind(), ErrorKind::Deadline, "{request:?}: {error:?}");
             assert_eq!(error.outcome(), Outcome::Unknown, "{request:?}: {error:?}");
             assert_eq!(workers(&sozu.request(status()).await.unwrap()).len(), 2);
         }
@@ -113,7 +114,7 @@ async fn a_frame_that_would_kill_the_workers_is_refused_before_it_is_sent() {
         for size in [2_000_000 - 1023, 2_000_000, 2_000_001, 3_000_000] {
             let error = sozu.request(frame(size)).await.unwrap_err();
             assert!(
-                error.is_too_large() && error.outcome() == Outcome::NotSent,
+                error.kind() == ErrorKind::TooLarge && error.outcome() == Outcome::NotSent,
                 "{size}: {error:?}"
             );
         }

@@ -8,10 +8,8 @@
 
 use std::{fmt::Debug, task::Poll};
 
-use kakehi_channel::{
-    BufferLimits, Channel, Format, Sozu,
-    low_level::{Buffer, encode_frame},
-};
+use kakehi_channel::{BufferLimits, Channel, Encode, Format, low_level::Buffer};
+use kakehi_sozu_format::Sozu;
 use kakehi_tests::wire::{Raw, Script, poll_once};
 use prost::{Enumeration, Message};
 use serde::Deserialize;
@@ -87,8 +85,11 @@ enum Status {
 /// All messages of type `M` in `wire`, which comes in pieces of `chunk` bytes.
 fn received<M: Message + Default>(wire: &[u8], chunk: usize) -> Vec<M> {
     let stream = Script::cut(wire, &vec![(chunk, true)]);
-    let mut channel =
-        Channel::<M, M, Sozu, _>::with_limits(stream, BufferLimits::CLIENT, BufferLimits::DEFAULT);
+    let mut channel = Channel::<M, M, Sozu, _>::with_limits(
+        stream,
+        BufferLimits::CLIENT,
+        BufferLimits::default(),
+    );
     let mut messages = vec![];
     loop {
         match poll_once(channel.next()) {
@@ -136,7 +137,7 @@ fn all_frames_in_one_stream_pass_byte_for_byte() {
     let mut buffer = Buffer::new(64, wire.len());
     for frame in &frames {
         let message = Raw(frame.bytes[8..].to_vec());
-        encode_frame(&mut Sozu, &message, &mut buffer, frame.bytes.len()).unwrap();
+        Sozu.encode_frame(&message, &mut buffer, frame.bytes.len()).unwrap();
     }
     assert!(buffer.data() == wire);
 }

@@ -11,7 +11,7 @@ use std::{future::IntoFuture, time::Duration};
 
 use futures::StreamExt;
 use kakehi_channel::Json;
-use kakehi_client::{Channel, Connection, Outcome, Request, Response, Status};
+use kakehi_client::{Channel, Connection, ErrorKind, Outcome, Request, Response, Status};
 use tokio::{
     io::{AsyncWriteExt, DuplexStream},
     time::{Instant, sleep},
@@ -83,7 +83,10 @@ async fn an_error_with_unknown_content_is_failed_with_its_message() {
     let frames = [frame("ERROR", "disk full", UNKNOWN)];
     let mut connection = answered(&frames);
     let error = connection.request("x").id("a").await.unwrap_err();
-    assert!(error.outcome() == Outcome::Failed && !error.is_malformed(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::Failed && error.kind() != ErrorKind::Malformed,
+        "{error:?}"
+    );
     assert_eq!(error.to_string(), "the server answered ERROR: disk full");
     assert_eq!(error.response().unwrap().content, None);
     assert!(connection.is_open());
@@ -105,7 +108,7 @@ async fn an_ok_with_unknown_content_is_done() {
     assert_eq!(error.outcome(), Outcome::Done);
     assert!(
         error.outcome() == Outcome::Done
-            && !error.is_malformed()
+            && error.kind() != ErrorKind::Malformed
             && error.outcome() != Outcome::Unknown,
         "{error:?}"
     );
@@ -150,16 +153,19 @@ async fn a_response_whose_envelope_is_no_response_stays_malformed() {
     ] {
         let mut connection = answered(&[frame("OK", "done", rest)]);
         let error = connection.request("x").id("a").await.unwrap_err();
-        assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{rest}: {error:?}");
+        assert!(
+            error.kind() == ErrorKind::Malformed && error.outcome() == Outcome::Unknown,
+            "{rest}: {error:?}"
+        );
         assert!(!connection.is_open(), "{rest}");
     }
     let not_utf8 = frame("OK", "done", r#","content":"?""#);
     let not_utf8 = not_utf8.iter().map(|byte| if *byte == b'?' { 0xff } else { *byte }).collect();
     let mut connection = answered(&[not_utf8]);
-    assert!(connection.request("x").id("a").await.unwrap_err().is_malformed());
+    assert_eq!(connection.request("x").id("a").await.unwrap_err().kind(), ErrorKind::Malformed);
     let other_id = frame("OK", "done", UNKNOWN);
     let mut connection = answered(&[other_id]);
-    assert!(connection.request("x").id("b").await.unwrap_err().is_unexpected());
+    assert_eq!(connection.request("x").id("b").await.unwrap_err().kind(), ErrorKind::Unexpected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,10 +177,7 @@ async fn the_server_s_answer_to_the_deadline_is_waited_for() {
     play(theirs, vec![(SECOND, progress.clone()), (MOMENT, cancelled.clone())]);
     let start = Instant::now();
     let error = connection.request("x").id("a").deadline(SECOND).await.unwrap_err();
-    assert!(
-        error.outcome() == Outcome::Failed && error.is_deadline() && error.is_timeout(),
-        "{error:?}"
-    );
+    assert!(error.outcome() == Outcome::Failed && error.kind() == ErrorKind::Deadline, "{error:?}");
     assert_eq!(start.elapsed(), SECOND + MOMENT);
     assert!(connection.is_open());
 
@@ -184,7 +187,7 @@ async fn the_server_s_answer_to_the_deadline_is_waited_for() {
     let mut responses = connection.request("x").id("a").deadline(SECOND).send().await.unwrap();
     let error = responses.next().await.unwrap().unwrap_err();
     assert!(
-        error.is_deadline() && error.outcome() == Outcome::Unknown,
+        error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown,
         "it waits for at most 100 ms: {error:?}"
     );
     assert_eq!(start.elapsed(), SECOND + 2 * MOMENT);
@@ -205,6 +208,9 @@ async fn only_the_deadline_is_waited_beyond() {
     let (ours, _theirs) = tokio::io::duplex(8);
     let mut connection: Pipe = Connection::new(Channel::new(ours));
     let start = Instant::now();
-    assert!(connection.request("x").deadline(SECOND).await.unwrap_err().is_deadline());
+    assert_eq!(
+        connection.request("x").deadline(SECOND).await.unwrap_err().kind(),
+        ErrorKind::Deadline
+    );
     assert_eq!(start.elapsed(), SECOND);
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use kakehi_client::{Client, Connection, Outcome, Reconnect, Request, Response};
+use kakehi_client::{Client, ClientSettings, Connection, Outcome, Reconnect, Request, Response};
 use kakehi_tests::raw::{Peer, RawServer, listen};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -93,7 +93,8 @@ async fn drop_everywhere<F: IntoFuture>(
 async fn a_request_dropped_anywhere_harms_nothing() {
     let (_dir, path) = place();
     let server = RawServer::start(&path, |peer, _| slow_echo(peer));
-    let client = Client::builder(&path).pool_size(POOL).build();
+    let client =
+        Client::new(&path, ClientSettings { pool_size: POOL, ..ClientSettings::default() });
     for size in [1, 500_000] {
         let command = |times| json!([times, "x".repeat(size)]);
         let asking = |times| client.request(command(times)).id("same").into_future();
@@ -108,7 +109,8 @@ async fn a_request_on_a_new_connection_dropped_anywhere_harms_nothing() {
     let server = RawServer::start(&path, |peer, _| slow_echo(peer));
     let mut clients = vec![];
     for times in 0.. {
-        let client = Client::builder(&path).pool_size(POOL).build();
+        let client =
+            Client::new(&path, ClientSettings { pool_size: POOL, ..ClientSettings::default() });
         let output = poll_at_most(times, client.request(times)).await;
         assert_eq!(client.stats().busy, 0);
         let answer = client.request("mine").await.unwrap();
@@ -126,7 +128,8 @@ async fn a_request_on_a_new_connection_dropped_anywhere_harms_nothing() {
 async fn sending_and_following_dropped_anywhere_harm_nothing() {
     let (_dir, path) = place();
     let server = RawServer::start(&path, |peer, _| slow_echo(peer));
-    let client = Client::builder(&path).pool_size(POOL).build();
+    let client =
+        Client::new(&path, ClientSettings { pool_size: POOL, ..ClientSettings::default() });
     drop_everywhere(&server, &client, |times| {
         let request = client.request(json!([times, "x".repeat(500_000)])).id("same");
         async {
@@ -154,7 +157,8 @@ async fn sending_and_following_dropped_anywhere_harm_nothing() {
 async fn waiting_for_a_connection_dropped_anywhere_gives_up_its_turn() {
     let (_dir, path) = place();
     let server = RawServer::start(&path, |peer, _| slow_echo(peer));
-    let client = Client::builder(&path).pool_size(POOL).build();
+    let client =
+        Client::new(&path, ClientSettings { pool_size: POOL, ..ClientSettings::default() });
     let polls = drop_everywhere(&server, &client, |times| {
         let (client, other) = (client.clone(), client.clone());
         async move {
@@ -173,8 +177,11 @@ async fn waiting_for_a_connection_dropped_anywhere_gives_up_its_turn() {
 #[tokio::test]
 async fn reconnecting_dropped_anywhere_leaves_nothing_behind() {
     let (_dir, path) = place();
-    let fast = Reconnect::new(Duration::from_millis(1), Duration::from_millis(1));
-    let client = Client::builder(&path).pool_size(POOL).reconnect(fast).build();
+    let fast = Reconnect { first: Duration::from_millis(1), max: Duration::from_millis(1) };
+    let client = Client::new(
+        &path,
+        ClientSettings { pool_size: POOL, reconnect: Some(fast), ..ClientSettings::default() },
+    );
     for times in 0..20 {
         assert!(poll_at_most(times, client.request(times)).await.is_none());
         assert!(poll_at_most(times, client.ready()).await.is_none());
@@ -233,7 +240,7 @@ async fn a_pipeline_dropped_anywhere_closes_its_connection_or_loses_nothing() {
 async fn following_goes_on_where_a_dropped_wait_left_off() {
     let (_dir, path) = place();
     let _server = RawServer::start(&path, |peer, _| slow_echo(peer));
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for _ in 0..20 {
         let mut responses = client.request("x").send().await.unwrap();
         let mut seen = vec![];
@@ -255,7 +262,7 @@ async fn a_dropped_client_closes_all_but_what_is_under_way() {
     let server = RawServer::start(&path, |peer, number| async move {
         if number == 0 { slow_echo(peer).await } else { listen(peer).await }
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     let _: Value = client.request(1).await.unwrap().content.unwrap();
     let first = client.request(1).send().await.unwrap();
     let second = client.request(2).send().await.unwrap();

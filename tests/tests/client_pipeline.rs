@@ -15,7 +15,9 @@ use std::{
 
 use futures::StreamExt;
 use kakehi_channel::Json;
-use kakehi_client::{BufferLimits, Channel, Connection, Outcome, Request, Response};
+use kakehi_client::{
+    BufferLimits, Channel, Connection, ErrorKind, Outcome, Request, Response, Timeouts,
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
@@ -89,6 +91,13 @@ async fn answer_all(mut theirs: Theirs) {
     }
 }
 
+fn timeouts(
+    timeout: impl Into<Option<Duration>>,
+    deadline: impl Into<Option<Duration>>,
+) -> Timeouts {
+    Timeouts { timeout: timeout.into(), deadline: deadline.into() }
+}
+
 #[tokio::test]
 async fn outcomes_come_in_order_and_each_is_one_s_own() {
     let (mut connection, theirs, _) = connected(1 << 20);
@@ -153,8 +162,8 @@ async fn a_bounded_number_is_under_way() {
     let endless = (0_u64..).inspect(move |_| {
         counter.fetch_add(1, SeqCst);
     });
-    let mut outcomes = connection.pipeline(endless).timeout(SECOND);
-    assert!(outcomes.next().await.unwrap().unwrap_err().is_timeout());
+    let mut outcomes = connection.pipeline(endless).with_timeouts(timeouts(SECOND, None));
+    assert_eq!(outcomes.next().await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(taken.load(SeqCst), 1024);
     assert!(theirs.next().await.is_some());
 }
@@ -167,11 +176,12 @@ async fn after_a_disconnect_each_that_is_left_is_told_what_became_of_it() {
         theirs.send(Response::ok(id, "the only one")).await.unwrap();
         sleep(SECOND).await;
     });
-    let outcomes: Vec<_> = connection.pipeline(0..10).timeout(None).collect().await;
+    let outcomes: Vec<_> =
+        connection.pipeline(0..10).with_timeouts(timeouts(None, None)).collect().await;
     assert_eq!(outcomes.len(), 10);
     assert_eq!(outcomes[0].as_ref().unwrap().message, "the only one");
     let rest: Vec<_> = outcomes[1..].iter().map(|one| one.as_ref().unwrap_err()).collect();
-    assert!(rest.iter().all(|error| error.is_disconnected()));
+    assert!(rest.iter().all(|error| error.kind() == ErrorKind::Disconnected));
     let unknown = rest.iter().take_while(|error| error.outcome() == Outcome::Unknown).count();
     assert!((1..9).contains(&unknown), "{unknown} had left when the pipe was full");
     assert!(rest[unknown..].iter().all(|error| error.outcome() == Outcome::NotSent), "{rest:?}");
@@ -194,16 +204,24 @@ async fn progress_restarts_the_timeout_and_the_deadline_is_for_all() {
 
     let (mut connection, theirs, _) = connected(4096);
     tokio::spawn(slow(theirs));
-    assert_eq!(connection.pipeline(0..5).timeout(patience).map(Result::unwrap).count().await, 5);
+    assert_eq!(
+        connection
+            .pipeline(0..5)
+            .with_timeouts(timeouts(patience, None))
+            .map(Result::unwrap)
+            .count()
+            .await,
+        5
+    );
 
     let (mut connection, theirs, _) = connected(4096);
     tokio::spawn(slow(theirs));
     let start = Instant::now();
-    let outcomes = connection.pipeline(0..5).timeout(patience).deadline(SECOND * 5);
+    let outcomes = connection.pipeline(0..5).with_timeouts(timeouts(patience, SECOND * 5));
     let outcomes: Vec<_> = outcomes.collect().await;
     assert_eq!(start.elapsed(), SECOND * 5 + GRACE);
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
-    assert!(outcomes[2].as_ref().unwrap_err().is_deadline());
+    assert_eq!(outcomes[2].as_ref().unwrap_err().kind(), ErrorKind::Deadline);
     assert!(outcomes[4].as_ref().unwrap_err().outcome() == Outcome::Unknown);
 }
 
@@ -219,7 +237,10 @@ async fn one_that_cannot_be_encoded_spares_the_others() {
     let outcomes: Vec<_> = connection.pipeline(commands).collect().await;
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
     let error = outcomes[1].as_ref().unwrap_err();
-    assert!(error.outcome() == Outcome::NotSent && error.is_too_large(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::TooLarge,
+        "{error:?}"
+    );
     assert!(connection.is_open());
 }
 
@@ -238,7 +259,7 @@ async fn an_answer_out_of_order_breaks_the_pipeline() {
         let _ = theirs.next().await;
     });
     let outcomes: Vec<_> = connection.pipeline(0..2).collect().await;
-    assert!(outcomes[0].as_ref().unwrap_err().is_unexpected());
+    assert_eq!(outcomes[0].as_ref().unwrap_err().kind(), ErrorKind::Unexpected);
     assert!(outcomes[1].as_ref().unwrap_err().outcome() == Outcome::Unknown);
     assert!(!connection.is_open());
 }
@@ -255,7 +276,10 @@ async fn a_pipeline_of_none_or_on_a_closed_connection_does_nothing() {
         assert_eq!(outcomes.len(), 3);
         for outcome in outcomes {
             let error = outcome.unwrap_err();
-            assert!(error.outcome() == Outcome::NotSent && error.is_disconnected(), "{error:?}");
+            assert!(
+                error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Disconnected,
+                "{error:?}"
+            );
         }
     }
     assert_eq!(writes.load(SeqCst), 0);

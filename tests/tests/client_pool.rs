@@ -15,7 +15,10 @@ use std::{
 };
 
 use futures::{FutureExt, future::join_all};
-use kakehi_client::{BufferLimits, Client, Outcome, Reconnect, Refusal, Request, Response, Status};
+use kakehi_client::{
+    BufferLimits, Client, ClientSettings, ErrorKind, Outcome, Reconnect, Refusal, Request,
+    Response, Status,
+};
 use kakehi_tests::raw::{Peer, RawServer, echo, listen};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -43,7 +46,7 @@ async fn a_moment() {
 async fn one_connection_serves_request_after_request() {
     let (_dir, path) = place();
     let server = RawServer::echo(&path);
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for number in 0..100 {
         assert_eq!(client.request(number).await.unwrap().content, Some(json!(number)));
     }
@@ -72,7 +75,7 @@ async fn no_more_connections_are_open_than_the_pool_has() {
             }
         }
     });
-    let client = Client::builder(&path).pool_size(3).build();
+    let client = Client::new(&path, ClientSettings { pool_size: 3, ..ClientSettings::default() });
     for answer in join_all((0..60).map(|number| client.request(number).into_future())).await {
         answer.unwrap();
     }
@@ -83,7 +86,7 @@ async fn no_more_connections_are_open_than_the_pool_has() {
 async fn sixty_four_tasks_share_eight_connections_and_none_gets_another_s_answer() {
     let (_dir, path) = place();
     let server = RawServer::echo(&path);
-    let client = Client::builder(&path).pool_size(8).build();
+    let client = Client::new(&path, ClientSettings { pool_size: 8, ..ClientSettings::default() });
     let mut tasks = JoinSet::new();
     for task in 0..64 {
         let client = client.clone();
@@ -115,17 +118,17 @@ async fn an_abandoned_connection_is_closed_and_not_used_again() {
             }
         }
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
 
     let error = client.request(200).timeout(SHORT / 4).await.unwrap_err();
-    assert!(error.is_timeout() && error.outcome() == Outcome::Unknown);
+    assert!(error.kind() == ErrorKind::Timeout && error.outcome() == Outcome::Unknown);
     assert_eq!(client.request(1).await.unwrap().content, Some(json!(1)), "not the late one");
 
     drop(client.request(200).send().await.unwrap());
     assert_eq!(client.request(2).await.unwrap().content, Some(json!(2)));
 
     let error = client.request(200).deadline(SHORT / 4).await.unwrap_err();
-    assert!(error.is_deadline());
+    assert_eq!(error.kind(), ErrorKind::Deadline);
     assert_eq!(client.request(3).await.unwrap().content, Some(json!(3)));
 
     server.until_open(1).await;
@@ -150,7 +153,10 @@ async fn after_any_timeout_the_next_answer_is_one_s_own() {
             }
         }
     });
-    let client = Client::builder(&path).timeout(Duration::from_millis(2)).build();
+    let client = Client::new(
+        &path,
+        ClientSettings { timeout: Some(Duration::from_millis(2)), ..ClientSettings::default() },
+    );
     let mut tasks = JoinSet::new();
     for task in 0..16 {
         let client = client.clone();
@@ -162,7 +168,7 @@ async fn after_any_timeout_the_next_answer_is_one_s_own() {
                 match client.request(command.clone()).id("same").await {
                     Ok(answer) => assert_eq!(answer.content, Some(command)),
                     Err(error) => {
-                        assert!(error.is_timeout(), "{error:?}");
+                        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
                         timeouts += 1;
                     }
                 }
@@ -203,7 +209,7 @@ async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
         let Some(Ok(request)) = peer.next().await else { return };
         peer.send(Response::ok(request.id, "and good bye")).await.unwrap();
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for number in 0..20 {
         client.request(number).await.unwrap();
         server.until_open(0).await;
@@ -228,7 +234,7 @@ async fn a_connection_on_which_something_unasked_for_came_is_not_used() {
             }
         }
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for number in 0..10 {
         let answer = client.request(number).id("same").await.unwrap();
         assert_eq!(answer.content, Some(json!(number)));
@@ -243,7 +249,10 @@ async fn a_connection_on_which_something_unasked_for_came_is_not_used() {
 async fn idle_connections_are_closed_after_the_idle_time() {
     let (_dir, path) = place();
     let server = RawServer::echo(&path);
-    let client = Client::builder(&path).idle_time(SHORT / 4).build();
+    let client = Client::new(
+        &path,
+        ClientSettings { idle_time: Some(SHORT / 4), ..ClientSettings::default() },
+    );
     let batch = || join_all((0..3).map(|number| client.request(number).into_future()));
     batch().await;
     assert_eq!(server.accepted(), 3);
@@ -252,7 +261,8 @@ async fn idle_connections_are_closed_after_the_idle_time() {
     assert_eq!((server.accepted(), client.stats().idle), (4, 1), "the three were too old");
     server.until_open(1).await;
 
-    let patient = Client::builder(&path).idle_time(None).build();
+    let patient =
+        Client::new(&path, ClientSettings { idle_time: None, ..ClientSettings::default() });
     patient.request("one").await.unwrap();
     sleep(SHORT / 2).await;
     patient.request("two").await.unwrap();
@@ -263,7 +273,7 @@ async fn idle_connections_are_closed_after_the_idle_time() {
 async fn waiting_for_a_connection_is_under_both_clocks() {
     let (_dir, path) = place();
     let server = RawServer::start(&path, |peer, _| listen(peer));
-    let client = Client::builder(&path).pool_size(1).build();
+    let client = Client::new(&path, ClientSettings { pool_size: 1, ..ClientSettings::default() });
     let _holding = client.request("for ever").send().await.unwrap();
 
     for (request, is_deadline) in [
@@ -274,8 +284,8 @@ async fn waiting_for_a_connection_is_under_both_clocks() {
     ] {
         let start = Instant::now();
         let error = request.await.unwrap_err();
-        assert!(error.is_timeout() && error.outcome() == Outcome::NotSent, "{error:?}");
-        assert_eq!(error.is_deadline(), is_deadline);
+        let kind = if is_deadline { ErrorKind::Deadline } else { ErrorKind::Timeout };
+        assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotSent), "{error:?}");
         assert!(error.to_string().ends_with("waiting for a connection to be free"), "{error}");
         assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 4);
     }
@@ -286,7 +296,7 @@ async fn waiting_for_a_connection_is_under_both_clocks() {
 async fn those_who_wait_for_a_connection_get_it_in_the_order_of_asking() {
     let (_dir, path) = place();
     let _server = RawServer::echo(&path);
-    let client = Client::builder(&path).pool_size(1).build();
+    let client = Client::new(&path, ClientSettings { pool_size: 1, ..ClientSettings::default() });
     let order = Arc::new(Mutex::new(vec![]));
     let asking = (0..50).map(|number| {
         let (request, order) = (client.request(number).into_future(), Arc::clone(&order));
@@ -302,10 +312,10 @@ async fn those_who_wait_for_a_connection_get_it_in_the_order_of_asking() {
 #[tokio::test]
 async fn without_a_server_it_fails_at_once_unless_reconnecting_was_asked_for() {
     let (_dir, path) = place();
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     let error = client.request("x").await.unwrap_err();
     assert!(
-        error.outcome() == Outcome::NotSent && error.is_unconnected() && !error.is_timeout(),
+        error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Unconnected,
         "{error:?}"
     );
     assert_eq!(error.io_kind(), Some(io::ErrorKind::NotFound));
@@ -314,7 +324,10 @@ async fn without_a_server_it_fails_at_once_unless_reconnecting_was_asked_for() {
     let error = client.request("x").await.unwrap_err();
     assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionRefused), "the file is stale");
 
-    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let patient = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let asking = tokio::spawn(patient.request("x").into_future());
     sleep(SHORT).await;
     let _server = RawServer::echo(&path);
@@ -324,14 +337,18 @@ async fn without_a_server_it_fails_at_once_unless_reconnecting_was_asked_for() {
 #[tokio::test]
 async fn reconnecting_ends_with_the_clocks_and_tells_why() {
     let (_dir, path) = place();
-    let client = Client::builder(&path).reconnect(Reconnect::default()).build();
-    for request in
-        [client.request("x").timeout(SHORT), client.request("x").timeout(None).deadline(SHORT)]
-    {
+    let client = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
+    for (request, kind) in [
+        (client.request("x").timeout(SHORT), ErrorKind::Timeout),
+        (client.request("x").timeout(None).deadline(SHORT), ErrorKind::Deadline),
+    ] {
         let start = Instant::now();
         let error = request.await.unwrap_err();
         assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 4);
-        assert!(error.is_timeout() && error.outcome() == Outcome::NotSent, "{error:?}");
+        assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotSent), "{error:?}");
         assert_eq!(error.io_kind(), Some(io::ErrorKind::NotFound));
         assert!(error.to_string().contains("cannot connect to "), "{error}");
     }
@@ -349,12 +366,18 @@ async fn a_full_backlog_is_an_error_at_once_or_waited_for() {
     }
     let start = Instant::now();
     let error = Client::connect(&path).await.unwrap_err();
-    assert!(error.outcome() == Outcome::NotSent && error.is_unconnected(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Unconnected,
+        "{error:?}"
+    );
     assert_eq!(error.io_kind(), Some(io::ErrorKind::WouldBlock));
     assert!(error.to_string().contains("queue of connections is full"), "{error}");
     assert!(start.elapsed() < SHORT);
 
-    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let patient = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let asking = tokio::spawn(patient.request("x").into_future());
     sleep(SHORT / 2).await;
     drop(filling);
@@ -371,21 +394,18 @@ async fn a_full_backlog_is_an_error_at_once_or_waited_for() {
 
 #[tokio::test]
 async fn a_server_that_ends_with_the_connection_in_its_queue_is_reconnected_to() {
-    for policy in [None, Some(Reconnect::default())] {
+    for reconnect in [None, Some(Reconnect::default())] {
         let (_dir, path) = place();
         let listener = UnixListener::bind(&path).unwrap();
-        let mut builder = Client::builder(&path);
-        if let Some(policy) = policy {
-            builder = builder.reconnect(policy);
-        }
-        let mut asking = builder.build().request("x").into_future();
+        let client = Client::new(&path, ClientSettings { reconnect, ..ClientSettings::default() });
+        let mut asking = client.request("x").into_future();
         assert!((&mut asking).now_or_never().is_none());
         drop(listener);
         let _server = RawServer::echo(&path);
         match asking.await {
-            Ok(answer) => assert!(policy.is_some() && answer.content == Some(json!("x"))),
+            Ok(answer) => assert!(reconnect.is_some() && answer.content == Some(json!("x"))),
             Err(error) => {
-                assert!(policy.is_none() && error.outcome() == Outcome::NotSent, "{error:?}");
+                assert!(reconnect.is_none() && error.outcome() == Outcome::NotSent, "{error:?}");
                 assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionReset));
             }
         }
@@ -397,11 +417,20 @@ async fn a_server_of_another_user_is_refused() {
     let (dir, path) = place();
     let server = RawServer::echo(&path);
     let uid = dir.path().metadata().unwrap().uid();
-    Client::builder(&path).expect_server_uid(uid).build().request("x").await.unwrap();
+    Client::new(&path, ClientSettings { server_uid: Some(uid), ..ClientSettings::default() })
+        .request("x")
+        .await
+        .unwrap();
 
-    let wary = Client::builder(&path).expect_server_uid(uid + 1).build();
+    let wary = Client::new(
+        &path,
+        ClientSettings { server_uid: Some(uid + 1), ..ClientSettings::default() },
+    );
     let error = wary.request("a secret").await.unwrap_err();
-    assert!(error.is_wrong_server() && error.outcome() == Outcome::NotSent, "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::WrongServer && error.outcome() == Outcome::NotSent,
+        "{error:?}"
+    );
     let text = error.to_string();
     assert!(text.ends_with(&format!("runs as uid {uid}, expected uid {}", uid + 1)), "{text}");
     assert_eq!((wary.stats().opened, wary.stats().idle), (0, 0));
@@ -412,10 +441,17 @@ async fn a_server_of_another_user_is_refused() {
 async fn what_is_no_socket_is_said_to_be_none() {
     let (dir, path) = place();
     std::fs::write(&path, "").unwrap();
-    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let patient = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let error = patient.request("x").await.unwrap_err();
-    assert!(error.is_not_a_socket() && error.outcome() == Outcome::NotSent, "{error:?}");
-    assert!(Client::connect(dir.path()).await.unwrap_err().is_not_a_socket());
+    assert!(
+        error.kind() == ErrorKind::Unconnected && error.outcome() == Outcome::NotSent,
+        "{error:?}"
+    );
+    let error = Client::connect(dir.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unconnected);
 }
 
 /// Reads one request, then drops the connection, as often as told; then it is an echo.
@@ -439,10 +475,13 @@ async fn only_an_idempotent_request_is_sent_again_after_it_was_sent() {
     let (_dir, path) = place();
     let read = Arc::new(AtomicUsize::new(0));
     let _server = forgetful(&path, 3, &read);
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
 
     let error = client.request("once").await.unwrap_err();
-    assert!(error.outcome() == Outcome::Unknown && error.is_disconnected(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::Unknown && error.kind() == ErrorKind::Disconnected,
+        "{error:?}"
+    );
     assert_eq!(read.load(SeqCst), 1);
 
     let answer = client.request("again").idempotent().await.unwrap();
@@ -458,10 +497,13 @@ async fn a_request_that_was_written_in_part_is_not_sent_again_by_itself() {
         // As much of the next one as the socket takes is written meanwhile.
         sleep(Duration::from_millis(200)).await;
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     client.request("small").await.unwrap();
     let error = client.request("x".repeat(900_000)).await.unwrap_err();
-    assert!(error.outcome() == Outcome::Unknown && error.is_disconnected(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::Unknown && error.kind() == ErrorKind::Disconnected,
+        "{error:?}"
+    );
     assert_eq!(server.accepted(), 1);
 }
 
@@ -470,7 +512,7 @@ async fn an_idempotent_request_is_not_sent_for_ever_nor_after_a_response_was_sho
     let (_dir, path) = place();
     let read = Arc::new(AtomicUsize::new(0));
     let server = forgetful(&path, usize::MAX, &read);
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     assert!(client.request("x").idempotent().await.unwrap_err().outcome() == Outcome::Unknown);
     assert_eq!(read.load(SeqCst), 3);
     server.kill().await;
@@ -496,8 +538,12 @@ async fn what_was_lost_once_stays_unknown_when_it_cannot_be_sent_again() {
             std::fs::rename(file, other).unwrap();
         }
     });
-    let error = Client::builder(&path).build().request("x").idempotent().await.unwrap_err();
-    assert!(error.is_unconnected() && error.outcome() == Outcome::Unknown, "{error:?}");
+    let error =
+        Client::new(&path, ClientSettings::default()).request("x").idempotent().await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Unconnected && error.outcome() == Outcome::Unknown,
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -512,7 +558,10 @@ async fn who_waits_by_a_clock_of_its_own_does_so_behind_a_refusal_too() {
             peer.send(Response::ok(id, "done")).await.unwrap();
         }
     });
-    let client = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let client = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let mut responses = client.request("x").timeout(10 * SHORT).send().await.unwrap();
     let answer = responses.next_within(100 * SHORT).await.unwrap().unwrap();
     assert_eq!(answer.message, "done");
@@ -529,10 +578,13 @@ async fn what_is_sent_again_does_not_wait_for_ever_for_its_connection() {
             std::fs::remove_file(file).unwrap();
         }
     });
-    let client = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let client = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let request = client.request("x").idempotent().timeout(5 * SHORT);
     let error = timeout(50 * SHORT, request.into_future()).await.unwrap().unwrap_err();
-    assert!(error.is_timeout() && error.outcome() == Outcome::Unknown, "{error:?}");
+    assert!(error.kind() == ErrorKind::Timeout && error.outcome() == Outcome::Unknown, "{error:?}");
 }
 
 #[tokio::test]
@@ -542,7 +594,7 @@ async fn a_refusal_is_heard_even_if_the_server_does_not_read_the_request() {
         peer.send(Response::refused("", Refusal::Busy, "full")).await.unwrap();
         sleep(Duration::from_millis(number as u64 % 2)).await;
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for number in 0..100 {
         let error = client.request(number).await.unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::Busy), "{error:?}");
@@ -558,12 +610,12 @@ async fn a_request_that_is_too_large_for_the_server_is_heard_to_be_refused() {
         let mut peer: Peer = Peer::with_limits(
             peer.into_inner(),
             BufferLimits { initial: 64, max: 64 },
-            BufferLimits::DEFAULT,
+            BufferLimits::default(),
         );
-        assert!(peer.next().await.unwrap().unwrap_err().is_too_large());
+        assert_eq!(peer.next().await.unwrap().unwrap_err().kind(), ErrorKind::TooLarge);
         peer.send(Response::refused("", Refusal::TooLarge, "too large")).await.unwrap();
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for size in [100, 10_000, 900_000] {
         let error = client.request("x".repeat(size)).await.unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::TooLarge), "{error:?}");
@@ -584,7 +636,8 @@ async fn a_client_may_be_typed() {
         let response = Response::ok(id, "").with_content(json!(5));
         peer.send(response).await.unwrap();
     });
-    let client: Client<Request<Command>, Response<u32>> = Client::builder(&path).typed().build();
+    let client: Client<Request<Command>, Response<u32>> =
+        Client::typed(&path, ClientSettings::default());
     let answer = client.request(Command::Add { left: 2, right: 3 }).await.unwrap();
     assert_eq!(answer.content, Some(5));
 }
@@ -593,9 +646,7 @@ async fn a_client_may_be_typed() {
 async fn what_is_shown_of_a_client_is_its_settings_and_its_state_and_no_message() {
     let (_dir, path) = place();
     let _server = RawServer::echo(&path);
-    let builder = Client::builder(&path).pool_size(3);
-    assert!(format!("{builder:?}").contains("pool_size: 3"), "{builder:?}");
-    let client = builder.build();
+    let client = Client::new(&path, ClientSettings { pool_size: 3, ..ClientSettings::default() });
     let request = client.request("secret");
     let shown = format!("{client:?} {request:?}");
     assert!(shown.contains("app.sock") && shown.contains("busy: 0"), "{shown}");
@@ -619,8 +670,8 @@ async fn what_is_shown_of_a_client_is_its_settings_and_its_state_and_no_message(
 #[tokio::test]
 async fn ready_connects_early_and_uses_what_is_there() {
     let (_dir, path) = place();
-    let client = Client::builder(&path).build();
-    assert!(client.ready().await.unwrap_err().is_unconnected());
+    let client = Client::new(&path, ClientSettings::default());
+    assert_eq!(client.ready().await.unwrap_err().kind(), ErrorKind::Unconnected);
     let server = RawServer::echo(&path);
     for _ in 0..3 {
         client.ready().await.unwrap();
@@ -638,7 +689,7 @@ async fn a_write_of_which_nothing_left_goes_out_on_another_connection() {
         let Some(Ok(request)) = peer.next().await else { return };
         peer.send(Response::ok(request.id, "")).await.unwrap();
     });
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for number in 0..200 {
         client.request(number).await.unwrap();
     }
@@ -675,7 +726,10 @@ async fn whatever_is_killed_each_outcome_is_true() {
     let (_dir, path) = place();
     let journal = Journal::default();
     let mut server = journalling(&path, &journal);
-    let client = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let client = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
         let client = client.clone();

@@ -7,8 +7,8 @@ use std::{error::Error as StdError, future::IntoFuture, time::Duration};
 use futures::{FutureExt, StreamExt, stream::FusedStream};
 use kakehi_channel::Json;
 use kakehi_client::{
-    Channel, Connection, Outcome, Refusal, Request, RequestMessage, Response, ResponseMessage,
-    Status,
+    Channel, Connection, ErrorKind, Outcome, Refusal, Request, RequestMessage, Response,
+    ResponseMessage, Status, Timeouts,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -88,16 +88,16 @@ async fn silence_is_a_timeout_of_unknown_outcome() {
     let (mut connection, _theirs) = connected();
     let (answer, elapsed) = timed(connection.request("x").timeout(TIMEOUT)).await;
     let error = answer.unwrap_err();
-    assert!(
-        error.is_timeout() && error.outcome() == Outcome::Unknown && !error.is_deadline(),
-        "{error:?}"
-    );
-    assert!(!error.is_disconnected() && error.response().is_none());
+    assert!(error.kind() == ErrorKind::Timeout && error.outcome() == Outcome::Unknown, "{error:?}");
+    assert!(error.kind() != ErrorKind::Disconnected && error.response().is_none());
     assert_eq!(error.to_string(), "timed out after 2.0 s waiting for a response");
     assert_eq!(elapsed, TIMEOUT);
     assert!(!connection.is_open(), "its late answer must not be another's");
     let error = connection.request("y").await.unwrap_err();
-    assert!(error.outcome() == Outcome::NotSent && error.is_disconnected(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Disconnected,
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +107,7 @@ async fn after_a_timeout_one_may_wait_again() {
     let mut responses = connection.request("x").id("a").timeout(TIMEOUT).send().await.unwrap();
     for _ in 0..2 {
         let (item, elapsed) = timed(responses.next()).await;
-        assert!(item.unwrap().unwrap_err().is_timeout());
+        assert_eq!(item.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
         assert_eq!(elapsed, TIMEOUT);
     }
     assert_eq!(responses.next().await.unwrap().unwrap().message, "slow");
@@ -141,7 +141,7 @@ async fn a_wait_that_is_dropped_over_and_over_still_times_out() {
             () = sleep(SECOND * 3 / 10) => {}
         }
     };
-    assert!(error.is_timeout());
+    assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(start.elapsed(), TIMEOUT);
 }
 
@@ -156,7 +156,7 @@ async fn an_end_before_the_final_response_is_an_error_of_unknown_outcome() {
         assert_eq!(responses.next().await.unwrap().unwrap().message, "1");
         let error = responses.next().await.unwrap().unwrap_err();
         assert!(
-            error.is_disconnected() && error.outcome() == Outcome::Unknown && !error.is_timeout(),
+            error.kind() == ErrorKind::Disconnected && error.outcome() == Outcome::Unknown,
             "{error:?}"
         );
         assert!(error.source().is_some_and(<dyn StdError>::is::<kakehi_channel::ChannelError>));
@@ -172,7 +172,10 @@ async fn a_response_with_another_id_is_an_error_that_names_both_and_the_end() {
     play(theirs, vec![(SECOND, [frame_of("b", "OK", "not yours"), frame("OK", "done")].concat())]);
     let mut responses = connection.request("x").id("a").send().await.unwrap();
     let error = responses.next().await.unwrap().unwrap_err();
-    assert!(error.is_unexpected() && error.outcome() == Outcome::Unknown, "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unexpected && error.outcome() == Outcome::Unknown,
+        "{error:?}"
+    );
     assert_eq!(error.to_string(), "a response to the request \"b\" came instead of \"a\"");
     assert_eq!(error.response().unwrap().message, "not yours");
     assert!(responses.next().await.is_none());
@@ -194,7 +197,10 @@ async fn a_second_final_response_is_never_the_next_answer() {
     assert_eq!(connection.request("x").id("a").await.unwrap().message, "done");
     sleep(SECOND * 2).await;
     let error = connection.request("y").id("a").await.unwrap_err();
-    assert!(error.is_unexpected() && error.outcome() == Outcome::NotSent, "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unexpected && error.outcome() == Outcome::NotSent,
+        "{error:?}"
+    );
     assert_eq!(error.to_string(), "a response arrived before a request was sent");
 
     // Half of one.
@@ -268,7 +274,7 @@ async fn the_deadline_cuts_across_steady_processing() {
     };
     assert_eq!((seen, start.elapsed()), (3, SECOND * 7 / 2 + GRACE));
     assert!(
-        error.is_deadline() && error.is_timeout() && error.outcome() == Outcome::Unknown,
+        error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown,
         "{error:?}"
     );
     assert_eq!(error.to_string(), "the deadline of 3.5 s passed waiting for a response");
@@ -289,7 +295,7 @@ async fn the_deadline_cuts_across_processing_that_never_pauses() {
         responses.next().await.unwrap().unwrap();
     }
     tokio::time::advance(SECOND).await;
-    assert!(responses.next().await.unwrap().unwrap_err().is_deadline());
+    assert_eq!(responses.next().await.unwrap().unwrap_err().kind(), ErrorKind::Deadline);
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,14 +303,15 @@ async fn the_deadline_also_ends_next_within() {
     let (mut connection, _theirs) = connected();
     let mut responses = connection.request("x").deadline(SECOND).send().await.unwrap();
     let (item, elapsed) = timed(responses.next_within(DAY)).await;
-    assert!(item.unwrap_err().is_deadline());
+    assert_eq!(item.unwrap_err().kind(), ErrorKind::Deadline);
     assert_eq!(elapsed, SECOND + GRACE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_clocks_are_told_to_the_server() {
     let (connection, mut theirs) = connected();
-    let mut connection = connection.deadline(SECOND * 60);
+    let mut connection =
+        connection.with_timeouts(Timeouts { deadline: Some(SECOND * 60), ..Timeouts::default() });
     let mut ask = async |request: &str| {
         assert_eq!(read_frame(&mut theirs).await, request);
         theirs.write_all(&frame("OK", "done")).await.unwrap();
@@ -356,10 +363,10 @@ async fn an_error_is_an_item_of_the_stream_and_an_err_for_who_awaits() {
     assert!(
         error.outcome() == Outcome::Failed
             && error.outcome() != Outcome::Refused
-            && !error.is_timeout()
+            && error.kind() == ErrorKind::Answered
     );
     assert_eq!(error.to_string(), "the server answered ERROR: nor now");
-    assert_eq!(error.into_response().unwrap(), Response::error("a", "nor now"));
+    assert_eq!(error.response(), Some(&Response::error("a", "nor now")));
     assert!(connection.is_open());
 }
 
@@ -388,12 +395,15 @@ async fn a_refusal_is_told_from_a_failure() {
 async fn only_an_error_may_come_without_the_id() {
     let (mut connection, theirs) = connected();
     play(theirs, vec![(SECOND, frame_of("", "OK", "whose?"))]);
-    assert!(connection.request("x").id("a").await.unwrap_err().is_unexpected());
+    assert_eq!(connection.request("x").id("a").await.unwrap_err().kind(), ErrorKind::Unexpected);
 
     let (mut connection, theirs) = connected();
     play(theirs, vec![(SECOND, frame_of("b", "ERROR", "another's"))]);
     let error = connection.request("x").id("a").await.unwrap_err();
-    assert!(error.is_unexpected() && error.outcome() == Outcome::Unknown, "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unexpected && error.outcome() == Outcome::Unknown,
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,7 +438,10 @@ async fn a_malformed_response_is_an_item_and_its_connection_is_not_used_again() 
     play(theirs, vec![(SECOND, frames)]);
     let mut responses = connection.request("x").id("a").send().await.unwrap();
     let error = responses.next().await.unwrap().unwrap_err();
-    assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Malformed && error.outcome() == Outcome::Unknown,
+        "{error:?}"
+    );
     let error = responses.next().await.unwrap().unwrap_err();
     assert!(error.to_string().contains("version 7"), "{error}");
     assert_eq!(responses.next().await.unwrap().unwrap().message, "done");
@@ -447,7 +460,10 @@ async fn what_cannot_be_encoded_is_not_sent_and_harms_nothing() {
     );
     let mut connection = Connection::new(channel);
     let error = connection.request("x".repeat(100)).await.unwrap_err();
-    assert!(error.outcome() == Outcome::NotSent && error.is_too_large(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::TooLarge,
+        "{error:?}"
+    );
     let (answer, ()) = tokio::join!(connection.request("x").id("a").into_future(), async {
         read_frame(&mut theirs).await;
         theirs.write_all(&frame("OK", "done")).await.unwrap();
@@ -464,7 +480,7 @@ async fn a_request_that_the_server_does_not_read_was_sent_if_any_of_it_was_writt
         let sending = connection.request("x".repeat(1000)).timeout(TIMEOUT).send();
         let (sent, elapsed) = timed(sending).await;
         let error = sent.unwrap_err();
-        assert!(error.is_timeout(), "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
         assert_eq!((error.outcome(), elapsed), (outcome, TIMEOUT));
         assert!(error.to_string().ends_with("waiting for the server to read the request"));
         assert!(!connection.is_open(), "half of a request may be in it");
@@ -483,7 +499,7 @@ async fn a_request_whose_server_leaves_before_it_read_was_sent_if_any_of_it_was_
             drop(theirs);
         });
         let error = sent.unwrap_err();
-        assert!(error.is_disconnected(), "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
         assert_eq!(error.outcome(), outcome);
         assert!(!connection.is_open());
     }
@@ -497,7 +513,10 @@ async fn without_a_pool_even_an_idempotent_request_that_was_lost_stays_unknown()
         drop(theirs);
     });
     let error = answer.unwrap_err();
-    assert!(error.outcome() == Outcome::Unknown && error.is_disconnected(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::Unknown && error.kind() == ErrorKind::Disconnected,
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -506,7 +525,10 @@ async fn a_request_that_may_be_sent_again_takes_no_answer_to_another() {
     play(theirs, vec![(SECOND, frame_of("b", "OK", "not mine"))]);
     let request = connection.request("x").id("a").idempotent();
     let error = request.await.unwrap_err();
-    assert!(error.is_unexpected() && error.outcome() == Outcome::Unknown, "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unexpected && error.outcome() == Outcome::Unknown,
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -540,7 +562,7 @@ async fn what_the_caller_does_before_it_waits_does_not_count() {
     sleep(TIMEOUT * 5).await;
     let mut responses = responses.unwrap();
     let (item, elapsed) = timed(responses.next()).await;
-    assert!(item.unwrap().unwrap_err().is_timeout());
+    assert_eq!(item.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(elapsed, SECOND * 3 / 2, "the rest of the timeout, which started with the writing");
     reading.abort();
 }
@@ -598,7 +620,10 @@ async fn a_wire_without_ids_is_followed_by_the_same_loop() {
         theirs.write_all(b"9\0").await.unwrap();
     });
     let error = answer.unwrap_err();
-    assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Malformed && error.outcome() == Outcome::Unknown,
+        "{error:?}"
+    );
     assert_eq!(error.response().unwrap().0, 9, "the response is kept");
     assert!(!connection.is_open());
 }
@@ -634,7 +659,10 @@ async fn a_refusal_before_any_request_is_the_answer_to_the_first_that_can_be_sen
         .await
         .unwrap();
     let error = connection.request("x".repeat(300)).await.unwrap_err();
-    assert!(error.outcome() == Outcome::NotSent && error.is_too_large(), "{error:?}");
+    assert!(
+        error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::TooLarge,
+        "{error:?}"
+    );
     let error = connection.request("x").await.unwrap_err();
     assert_eq!(error.refusal(), Some(Refusal::Busy), "{error:?}");
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use kakehi_client::{Client, Connection};
+use kakehi_client::{Client, ClientSettings, Connection, ErrorKind};
 use tokio::time::{MissedTickBehavior, interval};
 
 const TICK: Duration = Duration::from_millis(10);
@@ -42,7 +42,10 @@ async fn requests_that_nobody_answers() -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.sock");
     let _listener = UnixListener::bind(&path).unwrap();
-    let client = Client::builder(&path).pool_size(8).timeout(SETTING).build();
+    let client = Client::new(
+        &path,
+        ClientSettings { pool_size: 8, timeout: Some(SETTING), ..ClientSettings::default() },
+    );
 
     // The later half waits for a connection, and the first one is too large to be written.
     let asking = (0..16).map(|number| {
@@ -51,7 +54,7 @@ async fn requests_that_nobody_answers() -> Duration {
             let start = Instant::now();
             let size = if number == 0 { 300_000 } else { 1 };
             let error = client.request("x".repeat(size)).await.unwrap_err();
-            assert!(error.is_timeout(), "{error:?}");
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
             start.elapsed()
         }
     });
@@ -59,7 +62,7 @@ async fn requests_that_nobody_answers() -> Duration {
         let mut connection = Connection::connect(&path).await.unwrap();
         let mut responses = connection.request("x").timeout(None).send().await.unwrap();
         let start = Instant::now();
-        assert!(responses.next_within(SETTING).await.unwrap_err().is_timeout());
+        assert_eq!(responses.next_within(SETTING).await.unwrap_err().kind(), ErrorKind::Timeout);
         start.elapsed()
     };
     let (asked, followed) = tokio::join!(join_all(asking), following);

@@ -16,8 +16,8 @@ use std::{
 };
 
 use kakehi_channel::{BUSY_POLL, BusyPoll, Channel, Json, Request, Response};
-use kakehi_client::{Client, Connection};
-use kakehi_server::{Context, Socket, serve};
+use kakehi_client::{Client, ClientSettings, Connection};
+use kakehi_server::{Context, Limits, Socket, serve};
 use kakehi_tests::wire::poll_once;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use tempfile::TempDir;
@@ -52,7 +52,9 @@ fn client(dir: &TempDir, busy_poll: Duration) -> UnixStream {
     let path = dir.path().join("app.sock");
     let socket = Socket::bind(&path).listen().unwrap();
     let answer = async |request: Request, _: Context| Ok::<_, String>(request.id);
-    tokio::spawn(serve(socket, answer).busy_poll(busy_poll).into_future());
+    tokio::spawn(
+        serve(socket, answer).limits(Limits { busy_poll, ..Limits::default() }).into_future(),
+    );
     UnixStream::connect(path).unwrap()
 }
 
@@ -112,7 +114,14 @@ async fn a_response_in_three_messages_with_descriptors_is_read_at_once() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("app.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let client = Client::builder(&path).busy_poll(busy_poll).deadline(PATIENCE).build();
+        let client = Client::new(
+            &path,
+            ClientSettings {
+                busy_poll: busy_poll,
+                deadline: Some(PATIENCE),
+                ..ClientSettings::default()
+            },
+        );
         let asked = tokio::spawn(async move { client.request("x").id("a").await });
         let server = loop {
             yield_now().await;

@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use kakehi_client::{Client, Outcome, Reconnect, Refusal, Request, Response};
+use kakehi_client::{
+    Client, ClientSettings, ErrorKind, Outcome, Reconnect, Refusal, Request, Response,
+};
 use kakehi_server::{Context, Failure, Handle, Limits, Peer, Socket, serve, serve_stream};
 use tempfile::TempDir;
 use tokio::{
@@ -31,7 +33,7 @@ fn place() -> (TempDir, PathBuf) {
 }
 
 async fn handle(request: Request<String>, context: Context) -> Result<String, Failure> {
-    let (cancelled, draining) = (context.cancellation(), context.draining());
+    let (cancelled, draining) = (context.cancellation(), context.server().draining());
     let command = request.command.unwrap_or_default();
     match command.as_str() {
         "follow" => {
@@ -66,7 +68,8 @@ async fn handle(request: Request<String>, context: Context) -> Result<String, Fa
 
 fn server(path: &PathBuf, its: &Handle, limits: Limits) -> JoinHandle<()> {
     let socket = Socket::bind(path).listen().unwrap();
-    let server = serve(socket, handle).handle(its).limits(limits).drain(PATIENCE);
+    let limits = Limits { drain_time: PATIENCE, ..limits };
+    let server = serve(socket, handle).handle(its).limits(limits);
     tokio::spawn(server.into_future())
 }
 
@@ -87,10 +90,11 @@ async fn until(done: impl Fn() -> bool) {
 async fn a_handler_that_follows_something_can_return_when_the_drain_starts() {
     let (_dir, path) = place();
     let (end, ended) = oneshot::channel::<()>();
-    let server = serve(Socket::bind(&path).listen().unwrap(), handle).drain(PATIENCE);
+    let limits = Limits { drain_time: PATIENCE, ..Limits::default() };
+    let server = serve(Socket::bind(&path).listen().unwrap(), handle).limits(limits);
     let server = server.shutdown(async { drop(ended.await) });
     let task = tokio::spawn(server.into_future());
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     assert_eq!(client.request("end it").await.unwrap().message, "tried");
     let mut following = client.request("follow").send().await.unwrap();
     assert_eq!(following.next().await.unwrap().unwrap().message, "following", "it still runs");
@@ -105,7 +109,7 @@ async fn servers_with_one_handle_end_together() {
     let ((_dir, one), (_other_dir, other), handle) = (place(), place(), Handle::default());
     let tasks = [&one, &other].map(|path| server(path, &handle, Limits::default()));
     for path in [&one, &other] {
-        Client::builder(path).build().request("x").await.unwrap();
+        Client::new(path, ClientSettings::default()).request("x").await.unwrap();
     }
     assert_eq!(handle.stats().ok, 2);
     handle.shutdown();
@@ -118,11 +122,14 @@ async fn servers_with_one_handle_end_together() {
 async fn a_cancelled_request_counts_as_cancelled_whatever_its_handler_returned() {
     let ((_dir, path), handle) = (place(), Handle::default());
     let _server = server(&path, &handle, Limits::default());
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     for command in ["hold", "fail"] {
         let error = client.request(command).deadline(SHORT).await.unwrap_err();
         // The response of the server can come before the client reports its own deadline.
-        assert!(error.is_deadline() || error.outcome() == Outcome::Failed, "{error}");
+        assert!(
+            error.kind() == ErrorKind::Deadline || error.outcome() == Outcome::Failed,
+            "{error}"
+        );
     }
     let mut left = client.request("hold").send().await.unwrap();
     left.next().await.unwrap().unwrap();
@@ -136,7 +143,7 @@ async fn a_cancelled_request_counts_as_cancelled_whatever_its_handler_returned()
 async fn bytes_count_while_the_connection_is_still_open() {
     let ((_dir, path), handle) = (place(), Handle::default());
     let _server = server(&path, &handle, Limits::default());
-    let client = Client::builder(&path).build();
+    let client = Client::new(&path, ClientSettings::default());
     let text = "x".repeat(1000);
     client.request(text.clone()).await.unwrap();
     let before = handle.stats();
@@ -152,11 +159,15 @@ async fn bytes_count_while_the_connection_is_still_open() {
 async fn a_request_waits_for_the_next_server_while_one_drains() {
     let ((_dir, path), handle) = (place(), Handle::default());
     let task = server(&path, &handle, Limits::default());
-    let plain = Client::builder(&path).build();
-    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let plain = Client::new(&path, ClientSettings::default());
+    let patient = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     patient.ready().await.unwrap();
     plain.ready().await.unwrap();
-    let mut held = Client::builder(&path).build().request("hold").send().await.unwrap();
+    let mut held =
+        Client::new(&path, ClientSettings::default()).request("hold").send().await.unwrap();
     held.next().await.unwrap().unwrap();
     handle.shutdown();
     until(|| handle.stats().running == 1).await;
@@ -176,21 +187,24 @@ async fn a_request_waits_for_the_next_server_while_one_drains() {
 async fn the_wait_for_a_busy_server_counts_towards_timeout_and_deadline() {
     let ((_dir, path), handle) = (place(), Handle::default());
     let _server = server(&path, &handle, Limits { connections: 1, ..Limits::default() });
-    let first = Client::builder(&path).build();
+    let first = Client::new(&path, ClientSettings::default());
     let held = first.request("hold").send().await.unwrap();
-    let plain = Client::builder(&path).build();
+    let plain = Client::new(&path, ClientSettings::default());
     assert_eq!(plain.request("x").await.unwrap_err().refusal(), Some(Refusal::Busy));
 
-    let often = Reconnect::new(Duration::from_millis(1), Duration::from_millis(5));
-    let patient = Client::builder(&path).reconnect(often).build();
+    let often = Reconnect { first: Duration::from_millis(1), max: Duration::from_millis(5) };
+    let patient =
+        Client::new(&path, ClientSettings { reconnect: Some(often), ..ClientSettings::default() });
     // The time can pass between two attempts, or while one is being refused.
     for _ in 0..5 {
         let by_deadline = patient.request("x").deadline(3 * SHORT);
         let by_timeout = patient.request("x").timeout(3 * SHORT);
-        for request in [by_deadline, by_timeout] {
+        for (request, kind) in
+            [(by_deadline, ErrorKind::Deadline), (by_timeout, ErrorKind::Timeout)]
+        {
             let error = timeout(PATIENCE / 2, request.into_future()).await.unwrap().unwrap_err();
             assert!(
-                error.is_timeout() && error.outcome() == Outcome::NotSent
+                error.kind() == kind && error.outcome() == Outcome::NotSent
                     || error.outcome() == Outcome::Refused,
                 "{error}"
             );
@@ -209,7 +223,10 @@ async fn the_wait_for_a_busy_server_counts_towards_timeout_and_deadline() {
 async fn a_refusal_after_progress_is_final() {
     let ((_dir, path), handle) = (place(), Handle::default());
     let _server = server(&path, &handle, Limits::default());
-    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let patient = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let mut responses = patient.request("refuse behind progress").send().await.unwrap();
     assert_eq!(responses.next().await.unwrap().unwrap().message, "looking");
     let last = timeout(PATIENCE / 2, responses.next()).await.unwrap().unwrap().unwrap();
@@ -220,7 +237,10 @@ async fn a_refusal_after_progress_is_final() {
 async fn a_refusal_without_time_for_a_retry_is_final() {
     let ((_dir, path), handle) = (place(), Handle::default());
     let _server = server(&path, &handle, Limits::default());
-    let patient = Client::builder(&path).reconnect(Reconnect::default()).build();
+    let patient = Client::new(
+        &path,
+        ClientSettings { reconnect: Some(Reconnect::default()), ..ClientSettings::default() },
+    );
     let error = patient.request("refuse late").timeout(5 * SHORT).await.unwrap_err();
     assert_eq!((error.refusal(), handle.stats().refused_requests), (Some(Refusal::Busy), 1));
 }
@@ -248,7 +268,7 @@ async fn the_remaining_time_after_the_deadline_is_not_zero() {
             _,
         >::new(theirs));
     let error = client.request("x").deadline(SHORT).await.unwrap_err();
-    assert!(error.is_deadline() || error.outcome() == Outcome::Failed, "{error}");
+    assert!(error.kind() == ErrorKind::Deadline || error.outcome() == Outcome::Failed, "{error}");
     assert_eq!(told.await.unwrap(), Some(Duration::from_millis(1)));
 }
 
@@ -269,8 +289,9 @@ async fn a_refused_request_backs_off_though_connections_are_idle() {
         }
     };
     tokio::spawn(serve(Socket::bind(&path).listen().unwrap(), answer).into_future());
-    let seldom = Reconnect::new(PATIENCE, PATIENCE);
-    let client: Client = Client::builder(&path).reconnect(seldom).build();
+    let seldom = Reconnect { first: PATIENCE, max: PATIENCE };
+    let client: Client =
+        Client::new(&path, ClientSettings { reconnect: Some(seldom), ..ClientSettings::default() });
     let first: Vec<_> = (0..4).map(|_| client.request("x").into_future()).collect();
     for done in futures::future::join_all(first).await {
         done.unwrap();

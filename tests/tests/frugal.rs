@@ -174,7 +174,8 @@ async fn a_client_with_pipelined_requests_is_not_polled() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
     let handler = async |_: Request, _: Context| Ok::<_, String>("done");
     let listener = One(Mutex::new(Some(ours)));
-    let serving = serve(listener, handler).busy_poll(Duration::from_millis(200));
+    let serving = serve(listener, handler)
+        .limits(Limits { busy_poll: Duration::from_millis(200), ..Limits::default() });
     let serving = tokio::spawn(serving.into_future());
     for _ in 0..10 {
         theirs.write_all(&ASK.repeat(2)).await.unwrap();

@@ -51,10 +51,12 @@ where
     tracing::subscriber::with_default(subscriber, || {
         runtime.block_on(async {
             let server = testing::connect_with(|listener| {
-                serve(listener, handler).access(Access::everybody()).authorize(|_, request| {
-                    let is_secret = request.id == "denied";
-                    if is_secret { Err("no".to_owned()) } else { Ok(()) }
-                })
+                serve(listener, handler)
+                    .access(Access { everybody: true, ..Access::default() })
+                    .authorize(|_, request| {
+                        let is_secret = request.id == "denied";
+                        if is_secret { Err("no".to_owned()) } else { Ok(()) }
+                    })
             });
             for command in commands {
                 let mut client = server.as_uid(1000);

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use fastrand::Rng;
 use kakehi::{
     Command, Refusal, Router,
-    client::{Error, Outcome},
+    client::{Error, ErrorKind, Outcome},
     server::{Context, Failure, Limits, serve},
     testing::{self, TestClient, TestServer},
 };
@@ -117,7 +117,10 @@ async fn act(rng: &mut Rng, server: &TestServer, client: &mut TestClient, journa
             let error =
                 client.connection().request(ask(How::Hang)).deadline(Duration::from_secs(1));
             let error = error.await.unwrap_err();
-            assert!(error.is_deadline() || error.outcome() == Outcome::Failed, "{error:?}");
+            assert!(
+                error.kind() == ErrorKind::Deadline || error.outcome() == Outcome::Failed,
+                "{error:?}"
+            );
             return note(journal, command, "cancelled", Some("deadline"), true);
         }
         _ => {

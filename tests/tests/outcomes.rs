@@ -22,7 +22,7 @@ use std::{
 };
 
 use kakehi_channel::Request;
-use kakehi_client::{Client, Outcome, Reconnect};
+use kakehi_client::{Client, ClientSettings, ErrorKind, Outcome, Reconnect};
 use kakehi_server::{Context, Limits, Socket, serve};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
@@ -59,8 +59,12 @@ fn a_server_with_a_journal() {
             }
         })
         // On a busy machine it is slow to learn of connections that were given up.
-        .limits(Limits { connections: 10_000, connections_per_uid: 10_000, ..Limits::default() })
-        .drain(Duration::from_millis(200))
+        .limits(Limits {
+            connections: 10_000,
+            connections_per_uid: 10_000,
+            drain_time: Duration::from_millis(200),
+            ..Limits::default()
+        })
         .shutdown(async move {
             terminate.recv().await;
         })
@@ -128,11 +132,18 @@ async fn sixty_four_tasks_share_eight_connections_through_twenty_restarts() {
     const RESTARTS: usize = 20;
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
-    let patient = Client::builder(&socket)
-        .pool_size(8)
-        .reconnect(Reconnect::new(Duration::from_millis(1), Duration::from_millis(20)))
-        .build();
-    let hasty = Client::builder(&socket).pool_size(2).build();
+    let patient = Client::new(
+        &socket,
+        ClientSettings {
+            pool_size: 8,
+            reconnect: Some(Reconnect {
+                first: Duration::from_millis(1),
+                max: Duration::from_millis(20),
+            }),
+            ..ClientSettings::default()
+        },
+    );
+    let hasty = Client::new(&socket, ClientSettings { pool_size: 2, ..ClientSettings::default() });
     let (ends, done) = (Ends::default(), Arc::new(AtomicUsize::new(0)));
 
     let mut server = Server::start(folder.path());
@@ -191,10 +202,14 @@ async fn after_a_timeout_the_next_request_gets_its_own_answer_ten_thousand_times
     const REQUESTS: usize = 10_000;
     let folder = tempfile::tempdir().unwrap();
     let _server = Server::start(folder.path());
-    let client = Client::builder(folder.path().join("socket"))
-        .pool_size(4)
-        .reconnect(Reconnect::default())
-        .build();
+    let client = Client::new(
+        folder.path().join("socket"),
+        ClientSettings {
+            pool_size: 4,
+            reconnect: Some(Reconnect::default()),
+            ..ClientSettings::default()
+        },
+    );
     let timeouts = Arc::new(AtomicUsize::new(0));
     // In per mille: on a busy machine there is more patience, so that some of them are answered.
     let ease = Arc::new(AtomicUsize::new(1000));
@@ -213,7 +228,7 @@ async fn after_a_timeout_the_next_request_gets_its_own_answer_ten_thousand_times
                         ease.store(now.saturating_sub(3).max(50), Ordering::SeqCst);
                     }
                     Err(error) => {
-                        assert!(error.is_timeout(), "{error}");
+                        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
                         timeouts.fetch_add(1, Ordering::SeqCst);
                         ease.store(now + 20, Ordering::SeqCst);
                     }

@@ -5,7 +5,9 @@
 use std::{fmt::Debug, future::IntoFuture};
 
 use kakehi_channel::Json;
-use kakehi_client::{Channel, Client, Connection, Error, Outcome, Request, Response};
+use kakehi_client::{
+    Channel, Client, ClientSettings, Connection, Error, Outcome, Request, Response,
+};
 use kakehi_server::{Answer, Context, Handle, Socket, serve};
 use kakehi_tests::raw::RawServer;
 use serde_json::json;
@@ -27,9 +29,7 @@ async fn a_client_shows_where_it_connects_and_how_far_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.sock");
     let _server = RawServer::echo(&path);
-    let builder = Client::builder(&path);
-    shows(&builder, &["ClientBuilder {", "app.sock", "timeouts", "pool_size", "idle_time"]);
-    let client: Client = builder.build();
+    let client = Client::new(&path, ClientSettings::default());
     shows(&client, &["Client {", "app.sock", "stats", "timeouts"]);
     let asked = client.request(json!(SECRET)).idempotent();
     shows(&asked, &["RequestBuilder {", "is_idempotent: true"]);

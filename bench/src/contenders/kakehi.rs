@@ -19,7 +19,7 @@ use crate::{
 
 /// W4 and its plot need messages of up to 16 MiB, and W5 many connections: both are over the
 /// limits that are on by default.
-pub const LARGE: BufferLimits = BufferLimits { max: 64 * 1024 * 1024, ..BufferLimits::DEFAULT };
+pub const LARGE: BufferLimits = BufferLimits { max: 64 * 1024 * 1024, ..BufferLimits::default() };
 const MANY: usize = 20_000;
 
 pub fn server_limits() -> kakehi_server::Limits {
@@ -49,7 +49,8 @@ fn listen(sock: &Path, rt: Rt, poll: Duration) -> Result<()> {
     let sock = sock.to_owned();
     rt.run(async move {
         let socket = Socket::bind(sock).listen()?;
-        serve(socket, answer).limits(server_limits()).busy_poll(poll).await;
+        let limits = kakehi_server::Limits { busy_poll: poll, ..server_limits() };
+        serve(socket, answer).limits(limits).await;
         Ok(())
     })
 }

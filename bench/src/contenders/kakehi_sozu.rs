@@ -9,9 +9,10 @@ use anyhow::{Result, ensure};
 use futures::StreamExt;
 use kakehi_channel::{
     BUSY_POLL, Channel, ChannelError, Decode, Encode, Format, Request, Response, ResponseMessage,
-    Sozu, Status,
+    Status,
     low_level::{Buffer, Frame},
 };
+use kakehi_sozu_format::Sozu;
 use kakehi_client::{Connection, RequestMessage};
 use kakehi_server::{AnyContent, Context, Protocol, Socket, serve};
 use prost::Message;

@@ -13,5 +13,8 @@
 
 mod buffer;
 pub mod json;
+mod limits;
+pub mod spare;
 
 pub use buffer::{Buffer, Full};
+pub use limits::BufferLimits;

@@ -6,10 +6,7 @@
 
 use std::{error::Error, hint::black_box};
 
-use kakehi_channel::{
-    Decode, Encode, Format, Json, Request, Response,
-    low_level::{Buffer, encode_frame},
-};
+use kakehi_channel::{Decode, Encode, Format, Json, Request, Response, low_level::Buffer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let count = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1);
@@ -28,7 +25,7 @@ where
     Json: Encode<T> + Decode<T>,
 {
     let mut json = Json::default();
-    encode_frame(&mut json, message, out, 1024)?;
+    json.encode_frame(message, out, 1024)?;
     let frame = json.find(out.data(), 1024)?.ok_or("half a frame")?;
     let payload = out.data().get(frame.payload).ok_or("outside")?;
     let message: T = json.decode(payload)?;

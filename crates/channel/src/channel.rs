@@ -5,9 +5,11 @@ mod drive;
 pub use self::drive::LowLevel;
 use std::{
     fmt,
+    future::poll_fn,
     marker::PhantomData,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
+    task::Poll,
     time::Duration,
 };
 
@@ -15,14 +17,12 @@ use futures::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
-    time::{Instant, error::Elapsed},
+    time::Instant,
 };
 use tokio_util::codec::Framed;
 
 use crate::{
-    BufferLimits, ChannelError, Decode, Encode, Format, Json,
-    codec::Codec,
-    timers::{LAST_LOOK, LATE},
+    BufferLimits, ChannelError, Decode, Encode, Format, Json, codec::Codec, timers::Timer,
 };
 
 /// Sends messages of type `Tx` and receives messages of type `Rx`, in the format `F`, over the byte
@@ -51,12 +51,12 @@ use crate::{
 /// The connection closes when both halves are dropped.
 ///
 /// # Items of the stream
-/// - A frame that is not a message is an `Err` item ([`ChannelError::is_malformed`]). The next frame
+/// - A frame that is not a message is an `Err` item ([`Malformed`](crate::ErrorKind::Malformed)). The next frame
 ///   is read as usual.
 /// - A frame over the limit, an impossible length and an IO error are one `Err` item
 ///   ([`ChannelError::is_fatal`]). After it, the stream returns `None`.
 /// - If the peer closes between two frames, the stream returns `None`. If it closes inside a frame,
-///   the item is an `Err` ([`ChannelError::is_truncated`]). Earlier messages are delivered first.
+///   the item is an `Err` ([`Disconnected`](crate::ErrorKind::Disconnected)). Earlier messages are delivered first.
 ///
 /// # Items of the sink
 /// A message is staged as a whole frame or not at all. If it cannot be encoded or is over the
@@ -72,7 +72,7 @@ pub struct Channel<Tx, Rx, F = Json, S = UnixStream> {
 
 impl<Tx, Rx, F: Decode<Rx> + Encode<Tx> + Default> Channel<Tx, Rx, F> {
     /// Connects to a server's socket. Receives frames up to [`BufferLimits::CLIENT`] and sends
-    /// frames up to [`BufferLimits::DEFAULT`].
+    /// frames up to [`BufferLimits::default`].
     ///
     /// # Errors
     /// The error of the system, with the path. Its [`ChannelError::io_kind`] is `NotFound` or
@@ -93,12 +93,12 @@ impl<Tx, Rx, F: Decode<Rx> + Encode<Tx> + Default> Channel<Tx, Rx, F> {
         let path = path.as_ref();
         let stream =
             UnixStream::connect(path).await.map_err(|error| ChannelError::connect(path, error))?;
-        Ok(Self::with_limits(stream, BufferLimits::CLIENT, BufferLimits::DEFAULT))
+        Ok(Self::with_limits(stream, BufferLimits::CLIENT, BufferLimits::default()))
     }
 }
 
 impl<Tx, Rx, F: Format + Default> Channel<Tx, Rx, F> {
-    /// Creates two connected channels, with [`BufferLimits::DEFAULT`].
+    /// Creates two connected channels, with [`BufferLimits::default`].
     ///
     /// # Errors
     /// If the process has no descriptors left.
@@ -121,7 +121,7 @@ impl<Tx, Rx, F: Format + Default> Channel<Tx, Rx, F> {
 }
 
 impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, S> {
-    /// Creates a channel over any byte stream, with [`BufferLimits::DEFAULT`] in both directions.
+    /// Creates a channel over any byte stream, with [`BufferLimits::default`] in both directions.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -134,36 +134,24 @@ impl<Tx, Rx, F: Format + Default, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, 
     /// # }
     /// ```
     pub fn new(stream: S) -> Self {
-        Self::with_limits(stream, BufferLimits::DEFAULT, BufferLimits::DEFAULT)
+        Self::with_limits(stream, BufferLimits::default(), BufferLimits::default())
     }
 
     /// Creates a channel that receives frames up to `incoming` and sends frames up to `outgoing`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// use kakehi_channel::{Channel, Json, BufferLimits};
+    /// use kakehi_channel::{BufferLimits, Channel, ErrorKind, Json};
     ///
     /// let (ours, _theirs) = tokio::io::duplex(64);
     /// let tight = BufferLimits { initial: 8, max: 8 };
     /// let mut channel = Channel::<&str, u8, Json, _>::with_limits(ours, tight, tight);
     /// let error = channel.send("a long text").await.unwrap_err();
-    /// assert!(error.is_too_large());
+    /// assert_eq!(error.kind(), ErrorKind::TooLarge);
     /// # }
     /// ```
     pub fn with_limits(stream: S, incoming: BufferLimits, outgoing: BufferLimits) -> Self {
-        Self::with_format(F::default(), stream, incoming, outgoing)
-    }
-}
-
-impl<Tx, Rx, F: Format, S: AsyncRead + AsyncWrite> Channel<Tx, Rx, F, S> {
-    /// Creates a channel in a format that has state of its own.
-    pub fn with_format(
-        format: F,
-        stream: S,
-        incoming: BufferLimits,
-        outgoing: BufferLimits,
-    ) -> Self {
-        let codec = Codec::new(format, incoming, outgoing);
+        let codec = Codec::new(F::default(), incoming, outgoing);
         let framed = Framed::with_capacity(stream, codec, 0);
         Self { framed, expect_rest: |_| false, over: false, messages: PhantomData }
     }
@@ -204,7 +192,7 @@ impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Channel<Tx, Rx, F, S> {
     /// Sends one message, and all messages that were fed before it.
     ///
     /// # Errors
-    /// [`ChannelError::is_unencodable`] or [`ChannelError::is_too_large`]: the message was not sent,
+    /// [`Unencodable`](crate::ErrorKind::Unencodable) or [`TooLarge`](crate::ErrorKind::TooLarge): the message was not sent,
     /// and the channel can still be used. With any other error, the connection failed.
     ///
     /// # Cancel safety
@@ -253,7 +241,7 @@ impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Channel<Tx, Rx, F, S> {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
-/// use kakehi_channel::{Channel, Json};
+/// use kakehi_channel::{Channel, ErrorKind, Json};
 /// use tokio::io::AsyncWriteExt;
 ///
 /// let (ours, mut theirs) = tokio::io::duplex(64);
@@ -263,7 +251,7 @@ impl<Tx, Rx, F: Encode<Tx>, S: AsyncWrite + Unpin> Channel<Tx, Rx, F, S> {
 ///
 /// assert_eq!(channel.next().await.expect("a number")?, 1);
 /// let error = channel.next().await.expect("an item").unwrap_err();
-/// assert!(error.is_malformed() && error.payload().unwrap() == "two");
+/// assert!(error.kind() == ErrorKind::Malformed && error.payload().unwrap() == "two");
 /// assert_eq!(channel.next().await.expect("the next one")?, 3);
 /// assert!(channel.next().await.is_none());
 /// # Ok(()) }
@@ -283,7 +271,7 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
     /// Receives the next message, and waits for up to `limit`. Zero waits without limit.
     ///
     /// # Errors
-    /// As [`next`](Self::next), and [`ChannelError::is_timeout`]. After a timeout, the channel can
+    /// As [`next`](Self::next), and [`Timeout`](crate::ErrorKind::Timeout). After a timeout, the channel can
     /// still be used.
     ///
     /// # Cancel safety
@@ -292,35 +280,31 @@ impl<Tx, Rx, F: Decode<Rx>, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
     /// use std::time::Duration;
-    /// use kakehi_channel::{Channel, Json};
+    /// use kakehi_channel::{Channel, ErrorKind, Json};
     ///
     /// let (ours, _theirs) = tokio::io::duplex(64);
     /// let mut channel = Channel::<u8, u8, Json, _>::new(ours);
     /// let error = channel.next_within(Duration::from_secs(2)).await.unwrap_err();
-    /// assert!(error.is_timeout());
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
     /// # }
     /// ```
     pub async fn next_within(&mut self, limit: Duration) -> Result<Option<Rx>, ChannelError> {
         if limit.is_zero() {
             return self.next().await.transpose();
         }
-        let item = timeout(limit, StreamExt::next(self)).await;
-        item.map_err(|_| ChannelError::timeout(limit))?.transpose()
+        let Some(end) = Instant::now().checked_add(limit) else {
+            return self.next().await.transpose();
+        };
+        let (mut timer, mut last_look) = (Timer::default(), None);
+        poll_fn(|cx| match self.poll_message(cx) {
+            Poll::Ready(item) => Poll::Ready(item.transpose()),
+            Poll::Pending => {
+                let late = timer.poll_twice(end, &mut last_look, cx);
+                late.map(|()| Err(ChannelError::timeout(limit)))
+            }
+        })
+        .await
     }
-}
-
-/// Waits for `future` up to `limit`, as [`tokio::time::timeout`] does, and looks once more if the
-/// timer fires late.
-async fn timeout<F>(limit: Duration, mut future: F) -> Result<F::Output, Elapsed>
-where
-    F: Future + Unpin,
-{
-    let begun = Instant::now();
-    let output = tokio::time::timeout(limit, &mut future).await;
-    if output.is_err() && begun.elapsed() > limit.saturating_add(LATE) {
-        return tokio::time::timeout(LAST_LOOK, future).await;
-    }
-    output
 }
 
 impl<Tx, Rx, F, S: AsFd> AsFd for Channel<Tx, Rx, F, S> {

@@ -6,14 +6,10 @@ mod tests;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::BytesMut;
+use kakehi_buffer::spare;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::{
-    BufferLimits, ChannelError, Decode, Encode, Format,
-    format::{Frame, encode_frame},
-    low_level::Buffer,
-    spare,
-};
+use crate::{BufferLimits, ChannelError, Decode, Encode, Format, format::Frame, low_level::Buffer};
 
 /// The size of most messages in bytes, which allocators provide at little cost.
 const SMALL: usize = 1024;
@@ -24,7 +20,7 @@ const SMALL: usize = 1024;
 /// `incoming` after a read, and back if the first frame needs more bytes. Outgoing frames are
 /// encoded into `outgoing` first, so that a failed message leaves no bytes behind.
 pub(crate) struct Codec<F> {
-    format: F,
+    pub(crate) format: F,
     incoming: Buffer,
     outgoing: Buffer,
     received_bytes: u64,
@@ -48,11 +44,6 @@ impl<F> Codec<F> {
     /// Whether all received bytes were decoded.
     pub(crate) fn is_drained(&self) -> bool {
         self.incoming.is_empty()
-    }
-
-    /// The largest frame that may be sent, in bytes.
-    pub(crate) fn max_outgoing(&self) -> usize {
-        self.outgoing.max()
     }
 
     pub(crate) fn received_bytes(&self) -> u64 {
@@ -150,7 +141,8 @@ impl<M: ?Sized, F: Encode<M>> Encoder<&M> for Codec<F> {
         let max = self.outgoing.max();
         // Removes the bytes of a message whose encoding panicked.
         self.outgoing.reset();
-        encode_frame(&mut self.format, message, &mut self.outgoing, max)
+        self.format
+            .encode_frame(message, &mut self.outgoing, max)
             .inspect_err(|_| self.release_outgoing())?;
         self.outgoing.give_to(target);
         Ok(())

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::durations::duration;
 
-/// The error of a channel. Predicates tell what failed, and [`source`](StdError::source) returns the
-/// cause.
+/// The error of a channel. Its [`kind`](Self::kind) tells what failed, and
+/// [`source`](StdError::source) returns the cause.
 ///
 /// ```
 /// use kakehi_channel::{Channel, Request, Response};
@@ -20,13 +20,46 @@ use crate::durations::duration;
 /// ```
 pub struct ChannelError(Box<Kind>);
 
+/// What failed, of a channel or of a client's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No message arrived within the timeout. The channel can still be used.
+    Timeout,
+    /// The deadline of a request passed.
+    Deadline,
+    /// The connection has ended: the peer closed it, between two frames or inside one, or it was
+    /// reset. A client has closed it before.
+    Disconnected,
+    /// An incoming or outgoing frame is over the limit.
+    TooLarge,
+    /// A frame is not the expected message, or declares an impossible length. After the latter, the
+    /// error [is fatal](ChannelError::is_fatal).
+    Malformed,
+    /// The format cannot encode the message. No byte was sent.
+    Unencodable,
+    /// The server answered ERROR.
+    Answered,
+    /// The server answered OK, with a content that cannot be decoded.
+    Content,
+    /// A response arrived that does not belong to the request: it has another id, or it came before
+    /// the request was sent.
+    Unexpected,
+    /// A client cannot connect.
+    Unconnected,
+    /// The server runs as another user than the client expects.
+    WrongServer,
+    /// Another error of the system.
+    Io,
+}
+
 type Source = Box<dyn StdError + Send + Sync>;
 
 enum Kind {
     Io { doing: String, source: io::Error },
     Disconnected,
     Truncated { received: usize },
-    TooLarge { size: u64, max: usize },
+    TooLarge { size: usize, max: usize },
     InvalidLength { length: u64 },
     Malformed { source: Source, payload: Bytes },
     Unencodable { source: Source },
@@ -36,18 +69,18 @@ enum Kind {
 /// Constructors, for formats and for code that follows responses.
 ///
 /// ```
-/// use kakehi_channel::ChannelError;
+/// use kakehi_channel::{ChannelError, ErrorKind};
 ///
 /// let error = ChannelError::malformed("no status");
-/// assert!(error.is_malformed());
+/// assert_eq!(error.kind(), ErrorKind::Malformed);
 /// assert_eq!(error.to_string(), "malformed message: no status");
 ///
 /// let error = ChannelError::too_large(11, 10);
 /// assert_eq!(error.to_string(), "a frame of 11 bytes or more is over the limit of 10 bytes");
 ///
-/// assert!(ChannelError::unencodable("a map with keys that are no strings").is_unencodable());
-/// assert!(ChannelError::invalid_length(7).is_invalid_length());
-/// assert!(ChannelError::disconnected().is_disconnected());
+/// let error = ChannelError::unencodable("a map with keys that are no strings");
+/// assert_eq!(error.kind(), ErrorKind::Unencodable);
+/// assert!(ChannelError::invalid_length(7).is_fatal());
 /// ```
 impl ChannelError {
     /// Creates an error for a payload that is not the expected message.
@@ -65,10 +98,6 @@ impl ChannelError {
     /// Creates an error for a frame of at least `size` bytes, where `max` are allowed.
     #[must_use]
     pub fn too_large(size: usize, max: usize) -> Self {
-        Self::too_large_u64(size as u64, max)
-    }
-
-    pub(crate) fn too_large_u64(size: u64, max: usize) -> Self {
         Kind::TooLarge { size, max }.into()
     }
 
@@ -105,73 +134,41 @@ impl ChannelError {
     }
 }
 
-/// Predicates.
+/// What failed.
 ///
 /// ```
-/// let error = kakehi_channel::ChannelError::disconnected();
-/// assert!(error.is_disconnected() && error.is_fatal());
-/// assert!(!error.is_timeout() && !error.is_malformed() && !error.is_too_large());
-/// assert!(!error.is_truncated() && !error.is_invalid_length() && !error.is_unencodable());
+/// use kakehi_channel::{ChannelError, ErrorKind};
+///
+/// let error = ChannelError::disconnected();
+/// assert!(error.kind() == ErrorKind::Disconnected && error.is_fatal());
 /// assert_eq!((error.io_kind(), error.payload()), (None, None));
 /// ```
 impl ChannelError {
-    /// Whether no message arrived in time. The channel can still be used.
+    /// The kind of the error.
     #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(*self.0, Kind::Timeout { .. })
-    }
-
-    /// Whether the connection has ended: the peer closed it, between two frames or inside one, or
-    /// it was reset.
-    #[must_use]
-    pub fn is_disconnected(&self) -> bool {
+    pub fn kind(&self) -> ErrorKind {
         use io::ErrorKind::{
             BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
         };
         match &*self.0 {
-            Kind::Disconnected | Kind::Truncated { .. } => true,
-            Kind::Io { source, .. } => matches!(
-                source.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
-            ),
-            _ => false,
+            Kind::Io { source, .. } => match source.kind() {
+                BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof => {
+                    ErrorKind::Disconnected
+                }
+                _ => ErrorKind::Io,
+            },
+            Kind::Disconnected | Kind::Truncated { .. } => ErrorKind::Disconnected,
+            Kind::TooLarge { .. } => ErrorKind::TooLarge,
+            Kind::InvalidLength { .. } | Kind::Malformed { .. } => ErrorKind::Malformed,
+            Kind::Unencodable { .. } => ErrorKind::Unencodable,
+            Kind::Timeout { .. } => ErrorKind::Timeout,
         }
-    }
-
-    /// Whether the peer closed the connection inside a frame.
-    #[must_use]
-    pub fn is_truncated(&self) -> bool {
-        matches!(*self.0, Kind::Truncated { .. })
-    }
-
-    /// Whether an incoming or outgoing frame is over the limit.
-    #[must_use]
-    pub fn is_too_large(&self) -> bool {
-        matches!(*self.0, Kind::TooLarge { .. })
-    }
-
-    /// Whether a frame declares an impossible length.
-    #[must_use]
-    pub fn is_invalid_length(&self) -> bool {
-        matches!(*self.0, Kind::InvalidLength { .. })
-    }
-
-    /// Whether a whole frame is not the expected message. The next frame is read as usual.
-    #[must_use]
-    pub fn is_malformed(&self) -> bool {
-        matches!(*self.0, Kind::Malformed { .. })
-    }
-
-    /// Whether the format cannot encode the message. No byte was sent.
-    #[must_use]
-    pub fn is_unencodable(&self) -> bool {
-        matches!(*self.0, Kind::Unencodable { .. })
     }
 
     /// Whether a channel's stream ends after this error.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !(self.is_malformed() || self.is_timeout() || self.is_unencodable())
+        !matches!(*self.0, Kind::Malformed { .. } | Kind::Timeout { .. } | Kind::Unencodable { .. })
     }
 
     /// The kind of an IO error; `None` for other errors.

@@ -33,13 +33,13 @@
 //! # Overview
 //! - [`Channel`] sends and receives messages over a [`tokio::net::UnixStream`] or any other byte
 //!   stream. It is a `Stream` and a `Sink`, and each async method says whether it is cancel safe.
-//! - A [`Format`] is framing and encoding. [`Json`] is Kakehi's format, JSON ended by a NUL byte;
-//!   `Sozu` (feature `sozu`) is the format of the Sōzu proxy. Implement [`Decode`] and [`Encode`]
+//! - A [`Format`] is framing and encoding. [`Json`] is Kakehi's format, JSON ended by a NUL byte.
+//!   Implement [`Decode`] and [`Encode`]
 //!   for other formats.
 //! - [`Request`], [`Response`] and [`Status`] are the messages of Kakehi's protocol.
 //!   [`ResponseMessage`] is what a client reads in a response of any protocol.
 //! - [`BufferLimits`] bound the memory of each direction.
-//! - [`ChannelError`] has predicates for each cause, and for whether the channel can still be used.
+//! - [`ChannelError`] has a kind, and tells whether the channel can still be used.
 //! - [`BusyPoll`] wraps a byte stream and polls for a moment before the task sleeps.
 //! - [`low_level`] drives a channel by hand. It is outside of the semver promise.
 //!
@@ -59,21 +59,17 @@ mod codec;
 mod durations;
 mod error;
 mod format;
-mod limits;
 mod message;
 mod path;
-mod spare;
 mod timers;
 
 pub use bounds::{ByteStream, Speaks};
 pub use channel::Channel;
-pub use error::ChannelError;
-#[cfg(feature = "sozu")]
-pub use format::Sozu;
+pub use error::{ChannelError, ErrorKind};
 pub use format::{Decode, Encode, Format, Json};
+pub use kakehi_buffer::BufferLimits;
 pub use kakehi_busy_poll::{BUSY_POLL, BusyPoll};
 pub use kakehi_trace::TraceContext;
-pub use limits::BufferLimits;
 pub use message::{Refusal, Request, Response, ResponseMessage, Status, VERSION};
 pub use path::default_socket;
 
@@ -86,8 +82,8 @@ pub mod low_level {
     pub use crate::{
         channel::LowLevel,
         durations::{duration, elapsed},
-        format::{Frame, encode_frame},
+        format::Frame,
         message::{Word, read_version},
-        timers::{LAST_LOOK, LATE, Timer},
+        timers::Timer,
     };
 }

@@ -1,7 +1,4 @@
 //! Timers of channels, servers and clients.
-//!
-//! After SIGSTOP, a timer can fire before readiness is reported. If a timer fires late, poll the
-//! stream once more before failing.
 
 use std::{
     pin::Pin,
@@ -12,10 +9,10 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A timer that fires later than this means that the process did not run.
-pub const LATE: Duration = Duration::from_millis(10);
+const LATE: Duration = Duration::from_millis(10);
 
 /// How long the runtime needs to report what has arrived while the process did not run.
-pub const LAST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(2);
 
 /// A timer that is made when it is first needed, and then kept for the next wait.
 ///
@@ -39,5 +36,22 @@ impl Timer {
             }
             sleep.as_mut().reset(end);
         }
+    }
+
+    /// As [`poll`](Self::poll), for a wait that ends in an error: after SIGSTOP, a timer can fire
+    /// before readiness is reported. If the timer fires late, it fires once more a moment later, and
+    /// the caller polls the stream in between. `last_look` is `None` at the start of a wait.
+    pub fn poll_twice(
+        &mut self,
+        end: Instant,
+        last_look: &mut Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        ready!(self.poll(last_look.unwrap_or(end), cx));
+        if last_look.is_none() && end.elapsed() > LATE {
+            let until = *last_look.insert(Instant::now() + LAST_LOOK);
+            return self.poll(until, cx);
+        }
+        Poll::Ready(())
     }
 }

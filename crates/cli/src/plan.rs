@@ -85,7 +85,7 @@ fn from_stdin(is_asked: bool) -> Result<String, Failure> {
         return Err(Failure::usage(WHAT, "standard input is a terminal", remedy));
     }
     // A longer request is refused, so it is not read.
-    let max = BufferLimits::DEFAULT.max;
+    let max = BufferLimits::default().max;
     let mut text = String::new();
     let read = stdin.take(max as u64 + 1).read_to_string(&mut text);
     if let Err(error) = read {

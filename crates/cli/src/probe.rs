@@ -57,8 +57,7 @@ impl Probe {
                 }
                 Ok(answer) => view.progress(answer),
                 Err(error) => {
-                    let error = Error::undecodable(error);
-                    view.output.failure(&Failure::from(error));
+                    view.output.failure(&Failure::from(Error::from(error)));
                     break;
                 }
             }

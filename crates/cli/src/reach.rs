@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kakehi_client::{Client, ClientBuilder, Error, Timeouts, default_socket};
+use kakehi_client::{Client, ClientSettings, Error, Timeouts, default_socket};
 
 use super::{
     args::Options,
@@ -99,12 +99,14 @@ impl Server {
     pub(crate) fn with_pool(options: &Options, size: usize) -> Result<Self, Failure> {
         let place = find(options)?;
         let Timeouts { timeout, deadline } = options.clocks();
-        let builder = ClientBuilder::new(&place.path).pool_size(size);
-        let mut builder = builder.timeout(timeout).deadline(deadline);
-        if let Some(uid) = options.server_uid {
-            builder = builder.expect_server_uid(uid);
-        }
-        Ok(Self { client: builder.build(), place })
+        let settings = ClientSettings {
+            timeout,
+            deadline,
+            pool_size: size,
+            server_uid: options.server_uid,
+            ..ClientSettings::default()
+        };
+        Ok(Self { client: Client::typed(&place.path, settings), place })
     }
 
     /// Where it listens.

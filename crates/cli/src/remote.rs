@@ -102,10 +102,10 @@ impl<'o> Remote<'o> {
             Some(time) => timeout(time, connecting).await.map_err(|_| self.late(time))?,
         }?;
         let left = deadline.map(|deadline| deadline.saturating_sub(start.elapsed()));
-        let channel = Channel::with_limits(stream, BufferLimits::CLIENT, BufferLimits::DEFAULT);
+        let channel = Channel::with_limits(stream, BufferLimits::CLIENT, BufferLimits::default());
         // Zero would mean no limit.
         let left = left.map(|left| left.max(Duration::from_millis(1)));
-        Ok(Connection::new(channel).timeout(each).deadline(left))
+        Ok(Connection::new(channel).with_timeouts(Timeouts { timeout: each, deadline: left }))
     }
 
     fn late(self, time: Duration) -> Failure {

@@ -248,6 +248,8 @@ impl ResponseMessage for Answer {
 
 #[cfg(test)]
 mod tests {
+    use kakehi_channel::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -261,7 +263,7 @@ mod tests {
             assert_eq!(read(&content).unwrap().content(), Some(&*content));
         }
         for content in [nested(127), format!("{{\"a\":{}}}", nested(200))] {
-            assert!(read(&content).unwrap_err().is_malformed(), "{content}");
+            assert_eq!(read(&content).unwrap_err().kind(), ErrorKind::Malformed, "{content}");
         }
     }
 }

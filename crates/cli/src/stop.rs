@@ -1,6 +1,6 @@
 //! Why the responses to a request are not read up to the final one.
 
-use kakehi_client::{Error, Outcome};
+use kakehi_client::{Error, ErrorKind, Outcome};
 
 use super::{confirm::Unconfirmed, failure::Failure, output::Unwritable, reply::Answer};
 
@@ -27,9 +27,10 @@ pub(crate) enum Again {
 
 impl From<Error<Answer>> for Stop {
     fn from(error: Error<Answer>) -> Self {
-        let is_unreached = error.is_unconnected() && !error.is_wrong_server();
+        let is_unreached = error.kind() == ErrorKind::Unconnected;
         // A server that refuses a connection may close it before its reason can be read.
-        let is_shut_out = error.outcome() == Outcome::NotSent && error.is_disconnected();
+        let is_shut_out =
+            error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Disconnected;
         if is_unreached || is_shut_out {
             Self::Unreached(error.into())
         } else {

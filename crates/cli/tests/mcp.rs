@@ -176,8 +176,8 @@ impl Daemon {
             .command(disks)
             .command(broken)
             .command(async |_: Counter, _: Sweep, _: Context<()>| {
-                let why = "sweeping is switched off";
-                Err::<(), _>(Failure::refused(Refusal::Denied, why).without_content())
+                let message = "sweeping is switched off".to_owned();
+                Err::<(), _>(Failure { message, content: None, refused: Some(Refusal::Denied) })
             })
             .command_if(nobody, async |_: Counter, _: Purge, _: Context<()>| Ok::<_, Failure>(()))
             .describe("cachectld", "1.0");

@@ -13,7 +13,7 @@ use std::{
 };
 
 use kakehi_channel::{
-    ByteStream, ChannelError, ResponseMessage, Speaks, Status,
+    ByteStream, ChannelError, ErrorKind, ResponseMessage, Speaks, Status,
     low_level::{LowLevel, Timer},
 };
 use tokio::time::Instant;
@@ -80,11 +80,11 @@ impl<'c, Tx: RequestMessage, Rx, F, S> Call<'c, Tx, Rx, F, S> {
         is_idempotent: bool,
         source: Source<'c, Transport<F, S>>,
     ) -> Self {
-        message.prepare(timeouts);
+        message.prepare(timeouts.limits());
         let (outcome, kind) = (field::Empty, field::Empty);
         let span = debug_span!("request", id = message.id(), outcome, otel.kind = kind);
         #[cfg(feature = "opentelemetry")]
-        if let Some(trace) = crate::otel::context(&span) {
+        if let Some(trace) = kakehi_channel::TraceContext::of(&span) {
             message.set_trace(trace);
         }
         Self {
@@ -281,12 +281,8 @@ where
         // A server that stops reading may have sent a refusal before it closed. Then that is there,
         // or about to arrive.
         match transport.channel.poll_message(cx) {
-            Poll::Ready(Some(Ok(response))) => {
-                self.read(Some(Box::new(Ok(response))));
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Ready(Some(Err(error))) if !error.is_fatal() => {
-                self.read(Some(Box::new(Err(error))));
+            Poll::Ready(Some(early)) if !early.as_ref().is_err_and(ChannelError::is_fatal) => {
+                self.read(Some(Box::new(early)));
                 return Poll::Ready(Ok(()));
             }
             Poll::Ready(_) => {}
@@ -343,7 +339,10 @@ where
 
     /// The request was sent, and the connection is lost: sends it again if it is idempotent.
     fn lose(&mut self, error: ChannelError) -> Result<(), Error<Rx>> {
-        if self.resends == 0 || !error.is_disconnected() || self.source.slot().is_none() {
+        if self.resends == 0
+            || error.kind() != ErrorKind::Disconnected
+            || self.source.slot().is_none()
+        {
             return Err(self.fail(Outcome::Unknown, error));
         }
         debug!(parent: &self.span, %error, "lost: sending it again");
@@ -407,7 +406,7 @@ where
                 continue;
             }
             // After a timeout, the caller has not seen a response.
-            if !matches!(&item, Some(Err(error)) if error.is_timeout()) {
+            if !matches!(&item, Some(Err(error)) if error.kind() == ErrorKind::Timeout) {
                 self.has_shown();
             }
             return Poll::Ready(item);

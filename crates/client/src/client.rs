@@ -9,11 +9,12 @@ use std::{
     task::{Poll, ready},
 };
 
-use kakehi_channel::{Json, Request, Response, low_level::Timer};
+use kakehi_channel::{Format, Json, Request, Response, low_level::Timer};
 use tokio::{net::UnixStream, time::Instant};
 
 use crate::{
-    ClientBuilder, ClientStats, Error, Outcome, RequestBuilder, Timeouts,
+    ClientSettings, ClientStats, Error, Outcome, RequestBuilder, Timeouts,
+    connect::Connector,
     error::Kind,
     pool::{Pool, Slot, Source, Transport},
     timers::Timers,
@@ -21,8 +22,7 @@ use crate::{
 
 /// Sends requests to one server, from any number of tasks at once. Clones share its connections.
 ///
-/// It sends `Tx` and receives `Rx`, in format `F`. [`ClientBuilder::typed`] sets the types of
-/// commands and contents.
+/// It sends `Tx` and receives `Rx`, in format `F`. [`Client::typed`] sets these types.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
@@ -44,14 +44,14 @@ use crate::{
 /// # The pool
 /// - A request has a connection for itself until its final response. So no request delays another,
 ///   and closing the connection cancels exactly that request.
-/// - The [`pool size`](ClientBuilder::pool_size) limits the open connections. Further requests
+/// - The [`pool size`](ClientSettings::pool_size) limits the open connections. Further requests
 ///   wait in FIFO order. The wait counts towards the timeout and the deadline.
 /// - A pooled connection that has ended, or that has something to be read, is found when it is
 ///   taken, or by a write that sends nothing. The request is then sent on another connection, so
 ///   the first request after a restart of the server succeeds.
 /// - A connection is closed if its request was given up, ran out of time, or failed without an
 ///   answer.
-/// - A connection that is idle for longer than the [`idle time`](ClientBuilder::idle_time) is
+/// - A connection that is idle for longer than the [`idle time`](ClientSettings::idle_time) is
 ///   closed when a connection is next taken or given back. No task runs in the background.
 /// - When the last clone is dropped, the idle connections are closed. Requests that are under way
 ///   continue.
@@ -78,43 +78,53 @@ impl Client {
     /// connection already.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`] or [`Error::is_timeout`]. The client of a
-    /// [builder](Self::builder) connects when it sends its first request.
+    /// [`ErrorKind::Unconnected`](crate::ErrorKind::Unconnected) or [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). A client that was made by
+    /// [`new`](Self::new) connects when it sends its first request.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn connect(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let client = Self::builder(path).build();
+        let client = Self::new(path, ClientSettings::default());
         client.ready().await?;
         Ok(client)
     }
 
-    /// Sets up a client of the server that listens on `path`.
+    /// Creates a client of the server that listens on `path`. It connects when it sends its first
+    /// request, or in [`ready`](Self::ready).
+    pub fn new(path: impl Into<PathBuf>, settings: ClientSettings) -> Self {
+        Self::typed(path, settings)
+    }
+}
+
+impl<Tx, Rx, F: Format + Default + Send + 'static> Client<Tx, Rx, F> {
+    /// Creates a client with messages and a format of any types, as [`new`](Client::new) does.
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use kakehi_client::{Client, Reconnect};
+    /// use kakehi_client::{Client, ClientSettings, Request, Response};
     ///
-    /// let client = Client::builder("/run/app/app.sock")
-    ///     .timeout(Duration::from_secs(2))
-    ///     .reconnect(Reconnect::default())
-    ///     .build();
-    /// # let _ = client;
+    /// #[derive(serde::Serialize)]
+    /// #[serde(rename_all = "snake_case")]
+    /// enum Command {
+    ///     Reload,
+    /// }
+    ///
+    /// let client: Client<Request<Command>, Response<u32>> =
+    ///     Client::typed("/run/app/app.sock", ClientSettings::default());
+    /// let reload = client.request(Command::Reload);
+    /// # let _ = reload;
     /// ```
-    pub fn builder(path: impl Into<PathBuf>) -> ClientBuilder {
-        ClientBuilder::new(path)
+    pub fn typed(path: impl Into<PathBuf>, settings: ClientSettings) -> Self {
+        let connector = Connector { path: path.into(), settings };
+        let timeouts = connector.settings.timeouts();
+        let pool = Arc::new(Pool::new(connector.clone(), connector));
+        Self { shared: Arc::new(Shared { pool, timeouts }), messages: PhantomData }
     }
 }
 
 impl<Tx, Rx, F> Client<Tx, Rx, F> {
-    pub(crate) fn new(pool: Pool<Transport<F, UnixStream>>, timeouts: Timeouts) -> Self {
-        let shared = Arc::new(Shared { pool: Arc::new(pool), timeouts });
-        Self { shared, messages: PhantomData }
-    }
-
     /// Begins a request that is a whole message. It is sent when it is awaited.
     ///
-    /// An empty [`Request::id`] is filled in, and the timeouts are those of the builder.
+    /// An empty [`Request::id`] is filled in, and the timeouts are those of the client.
     pub fn message(&self, message: Tx) -> RequestBuilder<'static, Tx, Rx, F> {
         self.begin(message)
     }
@@ -128,7 +138,7 @@ impl<Tx, Rx, F> Client<Tx, Rx, F> {
     /// Opens a connection, so that an error shows early. Does nothing if one is idle.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`], or [`Error::is_timeout`] after the client's timeout or deadline.
+    /// [`Unconnected`](crate::ErrorKind::Unconnected), or [`Timeout`](crate::ErrorKind::Timeout) or [`Deadline`](crate::ErrorKind::Deadline).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -137,7 +147,7 @@ impl<Tx, Rx, F> Client<Tx, Rx, F> {
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
     /// # let (_dir, path) = server();
-    /// let client = kakehi_client::Client::builder(path).build();
+    /// let client = kakehi_client::Client::new(path, kakehi_client::ClientSettings::default());
     /// client.ready().await?;
     /// assert_eq!(client.stats().idle, 1);
     /// # Ok(()) }

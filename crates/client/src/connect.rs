@@ -9,8 +9,10 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::{BUSY_POLL, BufferLimits, BusyPoll, Channel, Format};
+use kakehi_channel::{BusyPoll, Channel, Format};
 use tokio::net::UnixStream;
+
+use crate::ClientSettings;
 
 /// How a client tries again: while it cannot connect, because the server restarts or its queue of
 /// connections is full, and while the server refuses a request because it is busy or shutting
@@ -24,23 +26,18 @@ use tokio::net::UnixStream;
 /// use std::time::Duration;
 /// use kakehi_client::Reconnect;
 ///
-/// let policy = Reconnect::default();
-/// assert_eq!(policy, Reconnect::new(Duration::from_millis(10), Duration::from_secs(1)));
+/// let policy = Reconnect { max: Duration::from_secs(5), ..Reconnect::default() };
+/// assert_eq!(policy.first, Duration::from_millis(10));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reconnect {
-    first: Duration,
-    max: Duration,
+    /// The longest delay before the second try; at least 1 ms. Default: 10 ms.
+    pub first: Duration,
+    /// The longest delay before each later try; at least 1 ms. Default: 1 s.
+    pub max: Duration,
 }
 
 impl Reconnect {
-    /// Waits for up to `first` before the second try, and for at most `max` before each later one.
-    /// Both are at least 1 ms.
-    #[must_use]
-    pub const fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max }
-    }
-
     /// The delay after this many failures: a random time in the upper half of the backoff.
     pub(crate) fn delay(&self, failures: u32) -> Duration {
         const LEAST: Duration = Duration::from_millis(1);
@@ -54,9 +51,8 @@ impl Reconnect {
 }
 
 impl Default for Reconnect {
-    /// First 10 ms, at most 1 s.
     fn default() -> Self {
-        Self::new(Duration::from_millis(10), Duration::from_secs(1))
+        Self { first: Duration::from_millis(10), max: Duration::from_secs(1) }
     }
 }
 
@@ -67,25 +63,10 @@ type Dialed<Tx, Rx, F> = Channel<Tx, Rx, F, BusyPoll<UnixStream>>;
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) path: PathBuf,
-    pub(crate) server_uid: Option<u32>,
-    pub(crate) reconnect: Option<Reconnect>,
-    pub(crate) incoming: BufferLimits,
-    pub(crate) outgoing: BufferLimits,
-    pub(crate) busy_poll: Duration,
+    pub(crate) settings: ClientSettings,
 }
 
 impl Connector {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            server_uid: None,
-            reconnect: None,
-            incoming: BufferLimits::CLIENT,
-            outgoing: BufferLimits::DEFAULT,
-            busy_poll: BUSY_POLL,
-        }
-    }
-
     /// Connects once.
     pub(crate) async fn connect<Tx, Rx, F>(&self) -> Result<Dialed<Tx, Rx, F>, Unconnected>
     where
@@ -93,15 +74,16 @@ impl Connector {
     {
         let failed = |source| Unconnected::new(&self.path, source);
         let stream = UnixStream::connect(&self.path).await.map_err(failed)?;
-        if let Some(expected) = self.server_uid {
+        let ClientSettings { server_uid, incoming, outgoing, busy_poll, .. } = self.settings;
+        if let Some(expected) = server_uid {
             let found = stream.peer_cred().map_err(failed)?.uid();
             if found != expected {
                 let path = self.path.clone();
                 return Err(Unconnected::WrongServer { path, expected, found });
             }
         }
-        let channel = Channel::with_limits(stream, self.incoming, self.outgoing);
-        Ok(channel.busy_poll(|socket| BusyPoll::new(socket, self.busy_poll)))
+        let channel = Channel::with_limits(stream, incoming, outgoing);
+        Ok(channel.busy_poll(|socket| BusyPoll::new(socket, busy_poll)))
     }
 }
 

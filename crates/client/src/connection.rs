@@ -6,11 +6,11 @@ use kakehi_channel::{BusyPoll, Channel, Json, Request, Response};
 use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
-    Error, Outcome, Pipeline, RequestBuilder, Timeouts,
+    ClientSettings, Error, Outcome, Pipeline, RequestBuilder, Timeouts,
     connect::Connector,
     error::{Kind, WaitingFor},
     pool::{Source, Transport},
-    timers::{Expired, limit},
+    timers::Expired,
 };
 
 /// One connection, for one request at a time or for a [`Pipeline`] of many.
@@ -54,13 +54,13 @@ impl Connection {
     /// Connects to the server that listens on `path`, within 30 s.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`] or [`Error::is_timeout`].
+    /// [`Unconnected`](crate::ErrorKind::Unconnected) or [`Timeout`](crate::ErrorKind::Timeout).
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn connect(path: impl Into<PathBuf>) -> Result<Self, Error> {
         const TIMEOUT: Duration = Duration::from_secs(30);
-        let connector = Connector::new(path.into());
+        let connector = Connector { path: path.into(), settings: ClientSettings::default() };
         let kind = match timeout(TIMEOUT, connector.connect()).await {
             Ok(Ok(channel)) => return Ok(Self::over(channel)),
             Ok(Err(error)) => Kind::from(error),
@@ -75,15 +75,15 @@ impl Connection {
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// use std::time::Duration;
-/// use kakehi_client::{BUSY_POLL, Channel, Connection, Request, Response};
+/// use kakehi_client::{BUSY_POLL, Channel, Connection, ErrorKind, Request, Response, Timeouts};
 ///
 /// let (ours, _theirs) = Channel::<Request, Response>::pair().unwrap();
 /// assert!(Connection::busy_poll(ours, BUSY_POLL).is_open());
 ///
 /// let (ours, _theirs) = Channel::<Request, Response>::pair().unwrap();
-/// let mut connection =
-///     Connection::new(ours).timeout(Duration::from_secs(2)).deadline(Duration::from_secs(60));
-/// assert!(connection.message(Request::new("ID-1")).await.unwrap_err().is_timeout());
+/// let timeouts = Timeouts { timeout: Some(Duration::from_secs(2)), ..Timeouts::default() };
+/// let mut connection = Connection::new(ours).with_timeouts(timeouts);
+/// assert_eq!(connection.message(Request::new("ID-1")).await.unwrap_err().kind(), ErrorKind::Timeout);
 /// assert!(!connection.is_open(), "the late response must not be another request's");
 /// # }
 /// ```
@@ -100,20 +100,10 @@ impl<Tx, Rx, F, S> Connection<Tx, Rx, F, S> {
         Self { transport, timeouts: Timeouts::default(), messages: PhantomData }
     }
 
-    /// Sets how long a request waits for each response, unless it sets that itself. Default: 30 s.
-    /// Zero or `None` means no limit.
+    /// Sets how long a request waits, unless it sets that itself.
     #[must_use]
-    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.timeout = limit(timeout);
-        self
-    }
-
-    /// Sets how long a request waits for the final response, unless it sets that itself. Default:
-    /// no limit, as with zero or `None`.
-    #[must_use]
-    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.deadline = limit(deadline);
-        self
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     /// Begins a request that is a whole message. It is sent when it is awaited.
@@ -144,8 +134,8 @@ impl<Tx, Rx, F, S> Connection<Tx, Rx, F, S> {
 
     /// Returns the channel; `None` if the connection is closed.
     #[must_use]
-    pub fn into_channel(self) -> Option<Channel<Tx, Rx, F, S>> {
-        self.transport.map(|transport| transport.channel.without_busy_poll().with_messages())
+    pub fn into_channel(self) -> Option<Channel<Tx, Rx, F, BusyPoll<S>>> {
+        self.transport.map(|transport| transport.channel.with_messages())
     }
 }
 

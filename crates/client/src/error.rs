@@ -2,7 +2,9 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use kakehi_channel::{ChannelError, Refusal, Response, ResponseMessage, low_level::duration};
+use kakehi_channel::{
+    ChannelError, ErrorKind, Refusal, Response, ResponseMessage, low_level::duration,
+};
 
 use crate::{connect::Unconnected, timers::Expired};
 
@@ -50,18 +52,18 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// An error of a request. Its predicates name the error, `Display` explains it to a
+/// An error of a request. Its [`kind`](Self::kind) names the error, `Display` explains it to a
 /// person, and [`source`](StdError::source) is its cause.
 ///
 /// Each error has an [`Outcome`], which says what became of the request. `Rx` is the type of a
 /// response.
 ///
 /// ```
-/// use kakehi_client::{Client, Outcome};
+/// use kakehi_client::{Client, ErrorKind, Outcome};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let error = Client::connect("/nowhere").await.unwrap_err();
-/// assert!(error.outcome() == Outcome::NotSent && error.is_unconnected());
+/// assert!(error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Unconnected);
 /// assert_eq!(error.io_kind(), Some(std::io::ErrorKind::NotFound));
 /// assert!(error.to_string().starts_with("cannot connect to /nowhere: "));
 /// # }
@@ -134,17 +136,9 @@ impl Kind {
 /// assert_eq!(error.refusal(), Some(Refusal::Busy));
 /// assert_eq!(error.response().expect("the server's response").message, "2 runs already");
 /// assert_eq!(error.to_string(), "the server refused: 2 runs already");
-/// assert!(error.into_response().is_some());
 /// # }
 /// ```
 impl<Rx> Error<Rx> {
-    /// A response that cannot be decoded; the outcome is unknown.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn undecodable(source: ChannelError) -> Self {
-        Self::new(Outcome::Unknown, source)
-    }
-
     /// An error of another transport than a socket; `message` says what happened.
     #[doc(hidden)]
     #[must_use]
@@ -213,12 +207,6 @@ impl<Rx> Error<Rx> {
         self.0.response.as_ref()
     }
 
-    /// The same response, owned.
-    #[must_use]
-    pub fn into_response(self) -> Option<Rx> {
-        self.0.response
-    }
-
     /// The bytes of the response that cannot be decoded.
     #[must_use]
     pub fn payload(&self) -> Option<&[u8]> {
@@ -251,108 +239,49 @@ impl<Rx> Error<Rx> {
     }
 }
 
-/// Predicates of the error kind.
+/// What failed.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// use std::time::Duration;
-/// use kakehi_client::{Channel, Connection, Outcome, Request, Response};
+/// use kakehi_client::{Channel, Connection, ErrorKind, Outcome, Request, Response};
 ///
 /// let (ours, _theirs) = Channel::<Request, Response>::pair().unwrap();
 /// let mut connection = Connection::new(ours);
 /// let error = connection.request("sleep").timeout(Duration::from_secs(2)).await.unwrap_err();
-/// assert!(error.is_timeout() && error.outcome() == Outcome::Unknown && !error.is_deadline());
-/// assert!(!error.is_disconnected() && !error.is_unexpected() && !error.is_malformed());
-/// assert!(!error.is_too_large() && !error.is_unencodable());
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Timeout, Outcome::Unknown));
 /// assert_eq!(error.to_string(), "timed out after 2.0 s waiting for a response");
 ///
 /// let error = connection.request("again").await.unwrap_err();
-/// assert!(error.is_disconnected() && error.outcome() == Outcome::NotSent);
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Disconnected, Outcome::NotSent));
 ///
 /// let error = kakehi_client::Client::connect("/etc/passwd").await.unwrap_err();
-/// assert!(error.is_unconnected() && error.is_not_a_socket() && !error.is_wrong_server());
+/// assert_eq!(error.kind(), ErrorKind::Unconnected);
 /// # }
 /// ```
 impl<Rx> Error<Rx> {
-    /// The timeout of a response or the deadline of the request passed.
+    /// The kind of the error. If the server cancels a request at its deadline and answers ERROR, it
+    /// is [`Deadline`](ErrorKind::Deadline).
     #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self.0.kind, Kind::Expired { .. }) || self.is_deadline()
-    }
-
-    /// The deadline of the request passed. If the server cancelled the request and answered ERROR,
-    /// the outcome is failed, otherwise it is unknown.
-    #[must_use]
-    pub fn is_deadline(&self) -> bool {
+    pub fn kind(&self) -> ErrorKind {
         match &self.0.kind {
-            Kind::Expired { expired, .. } => matches!(expired, Expired::Deadline(_)),
-            Kind::Answered { is_late, .. } => *is_late,
-            _ => false,
+            Kind::Answered { is_late: true, .. }
+            | Kind::Expired { expired: Expired::Deadline(_), .. } => ErrorKind::Deadline,
+            Kind::Expired { .. } => ErrorKind::Timeout,
+            Kind::Answered { .. } | Kind::Over => ErrorKind::Answered,
+            Kind::Unreadable { .. } => ErrorKind::Content,
+            Kind::Unconnected(Unconnected::WrongServer { .. }) => ErrorKind::WrongServer,
+            Kind::Unconnected(_) => ErrorKind::Unconnected,
+            Kind::Channel(error) => error.kind(),
+            Kind::OtherId { .. } | Kind::Unexpected => ErrorKind::Unexpected,
+            Kind::UnknownStatus => ErrorKind::Malformed,
+            Kind::Closed => ErrorKind::Disconnected,
+            Kind::Transport(_) => match self.outcome() {
+                Outcome::NotSent => ErrorKind::Unconnected,
+                Outcome::Unknown => ErrorKind::Disconnected,
+                _ => ErrorKind::Io,
+            },
         }
-    }
-
-    /// The client cannot connect. [`io_kind`](Self::io_kind) tells why, if the system reported
-    /// it.
-    #[must_use]
-    pub fn is_unconnected(&self) -> bool {
-        match self.0.kind {
-            Kind::Unconnected(_) => true,
-            Kind::Transport(_) => self.outcome() == Outcome::NotSent,
-            _ => false,
-        }
-    }
-
-    /// The path is not a socket.
-    #[must_use]
-    pub fn is_not_a_socket(&self) -> bool {
-        matches!(self.0.kind, Kind::Unconnected(Unconnected::NotASocket { .. }))
-    }
-
-    /// The server runs as another user than
-    /// [expected](crate::ClientBuilder::expect_server_uid).
-    #[must_use]
-    pub fn is_wrong_server(&self) -> bool {
-        matches!(self.0.kind, Kind::Unconnected(Unconnected::WrongServer { .. }))
-    }
-
-    /// The connection ended before the final response, or was closed already.
-    #[must_use]
-    pub fn is_disconnected(&self) -> bool {
-        match &self.0.kind {
-            Kind::Channel(error) => error.is_disconnected(),
-            Kind::Closed => true,
-            Kind::Transport(_) => self.outcome() == Outcome::Unknown,
-            _ => false,
-        }
-    }
-
-    /// A response arrived that does not belong to the request: it has another id, or it came
-    /// before the request was sent.
-    #[must_use]
-    pub fn is_unexpected(&self) -> bool {
-        matches!(self.0.kind, Kind::OtherId { .. } | Kind::Unexpected)
-    }
-
-    /// A response cannot be decoded, or has an unknown status.
-    #[must_use]
-    pub fn is_malformed(&self) -> bool {
-        match &self.0.kind {
-            Kind::Channel(error) => error.is_malformed() || error.is_invalid_length(),
-            Kind::UnknownStatus => true,
-            _ => false,
-        }
-    }
-
-    /// The request or a response exceeds its limit.
-    #[must_use]
-    pub fn is_too_large(&self) -> bool {
-        matches!(&self.0.kind, Kind::Channel(error) if error.is_too_large())
-    }
-
-    /// The format cannot encode the request.
-    #[must_use]
-    pub fn is_unencodable(&self) -> bool {
-        matches!(&self.0.kind, Kind::Channel(error) if error.is_unencodable())
     }
 }
 
@@ -425,6 +354,13 @@ impl fmt::Display for WaitingFor {
             Self::Write => "for the server to read the request",
             Self::Response => "for a response",
         })
+    }
+}
+
+/// A response that cannot be decoded: the outcome is unknown.
+impl<Rx> From<ChannelError> for Error<Rx> {
+    fn from(source: ChannelError) -> Self {
+        Self::new(Outcome::Unknown, source)
     }
 }
 

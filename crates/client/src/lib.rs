@@ -70,35 +70,33 @@
 //! With the feature `opentelemetry`, the server's span of a request is a child of the client's span.
 //! If the client's span is disabled, the current span takes its place.
 
-mod builder;
 mod call;
 mod client;
 mod command;
 mod connect;
 mod connection;
 mod error;
-#[cfg(feature = "opentelemetry")]
-mod otel;
 mod pipeline;
 mod pool;
 mod request;
 mod responses;
+mod settings;
 mod stats;
 mod timers;
 
-pub use builder::ClientBuilder;
 pub use client::Client;
 pub use command::{CommandError, CommandRequest};
 pub use connect::Reconnect;
 pub use connection::Connection;
 pub use error::{Error, Outcome};
 pub use kakehi_channel::{
-    BUSY_POLL, BufferLimits, Channel, Refusal, Request, Response, ResponseMessage, Status,
-    TraceContext, default_socket,
+    BUSY_POLL, BufferLimits, Channel, ErrorKind, Refusal, Request, Response, ResponseMessage,
+    Status, TraceContext, default_socket,
 };
 pub use kakehi_command::Event;
 pub use pipeline::Pipeline;
 pub use request::{RequestBuilder, RequestMessage, unique_id};
 pub use responses::{FinalResponse, Responses};
+pub use settings::ClientSettings;
 pub use stats::{ClientStats, Latencies};
 pub use timers::Timeouts;

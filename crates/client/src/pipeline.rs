@@ -7,7 +7,6 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures::Stream;
@@ -22,7 +21,7 @@ use crate::{
     call::{Verdict, envelope},
     error::{Kind, WaitingFor},
     pool::Transport,
-    timers::{Timers, limit},
+    timers::Timers,
 };
 
 /// How many requests may be under way: each takes memory.
@@ -39,8 +38,8 @@ const HIGH_WATER: usize = 64 * 1024;
 /// written: at most 1,024 are under way ([`window`](Self::window)), and 64 KiB gathered. Responses
 /// are read while the server does not read, so the two cannot wait for each other.
 ///
-/// The timeout applies to each response, whichever request it belongs to. The deadline applies to
-/// the whole pipeline. When either passes or the connection fails, each remaining request gets an
+/// The timeouts are those of the connection, unless they are set. The timeout applies to each response, whichever request
+/// it belongs to. The deadline applies to the whole pipeline, from the first poll. When either passes or the connection fails, each remaining request gets an
 /// error: unknown if any of it was written, otherwise not sent.
 ///
 /// Dropping it before its end closes the connection.
@@ -89,21 +88,6 @@ struct Broken {
     why: Option<Kind>,
 }
 
-/// Its settings.
-///
-/// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/server.rs"));
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_client::Error> {
-/// # let (_dir, path) = server();
-/// use std::time::Duration;
-/// use futures::StreamExt;
-///
-/// let mut connection = kakehi_client::Connection::connect(path).await?;
-/// let outcomes = connection.pipeline(["one", "two"]);
-/// let outcomes = outcomes.timeout(Duration::from_secs(2)).deadline(Duration::from_secs(60));
-/// assert_eq!(outcomes.count().await, 2);
-/// # Ok(()) }
-/// ```
 impl<'c, I: Iterator<Item = Tx>, Tx, Rx, F, S> Pipeline<'c, I, Tx, Rx, F, S> {
     pub(crate) fn new(
         messages: I,
@@ -146,16 +130,9 @@ impl<'c, I: Iterator<Item = Tx>, Tx, Rx, F, S> Pipeline<'c, I, Tx, Rx, F, S> {
         self
     }
 
-    /// Sets how long to wait for each response; zero or `None` means no limit.
-    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.timeout = limit(timeout);
-        self
-    }
-
-    /// Sets how long to wait for all of them, from the first poll; zero or `None` means no limit.
-    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.deadline = limit(deadline);
-        self
+    /// Sets how long to wait, in place of the timeouts of the connection.
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     /// Closes the connection: each remaining request fails.
@@ -236,7 +213,7 @@ where
             let Some(mut message) = self.messages.next() else { return };
             message.prepare(timers.remaining());
             #[cfg(feature = "opentelemetry")]
-            if let Some(trace) = crate::otel::context(&tracing::Span::current()) {
+            if let Some(trace) = kakehi_channel::TraceContext::of(&tracing::Span::current()) {
                 message.set_trace(trace);
             }
             let before = transport.channel.staged();
@@ -255,28 +232,26 @@ where
             return Poll::Ready(None);
         };
         let received = match transport.channel.poll_message(cx) {
-            Poll::Ready(received) => received,
-            Poll::Pending => {
-                let expired = ready!(timers.poll(&mut transport.timer, true, cx));
-                self.break_off(Kind::expired(expired, WaitingFor::Response));
-                return Poll::Ready(None);
+            Poll::Ready(received) => {
+                timers.restart();
+                timers.admit().map(|_| received)
             }
+            Poll::Pending => Err(ready!(timers.poll(&mut transport.timer, true, cx))),
         };
-        timers.restart();
-        if let Err(expired) = timers.admit() {
-            self.break_off(Kind::expired(expired, WaitingFor::Response));
-            return Poll::Ready(None);
-        }
         Poll::Ready(match received {
-            Some(Ok(response)) => self.judge(response, None),
-            Some(Err(error)) => {
+            Err(expired) => {
+                self.break_off(Kind::expired(expired, WaitingFor::Response));
+                None
+            }
+            Ok(Some(Ok(response))) => self.judge(response, None),
+            Ok(Some(Err(error))) => {
                 if let Some(response) = envelope(&error) {
                     return Poll::Ready(self.judge(response, Some(error)));
                 }
                 self.break_off(error);
                 None
             }
-            None => {
+            Ok(None) => {
                 let why = self.unwritable.take().unwrap_or_else(ChannelError::disconnected);
                 self.break_off(why);
                 None

@@ -19,7 +19,7 @@ use std::{
 };
 
 use kakehi_channel::{
-    BusyPoll, Channel, ChannelError, Decode, Encode, Format,
+    BusyPoll, Channel, ChannelError, Decode, Encode, ErrorKind, Format,
     low_level::{LowLevel, Timer},
 };
 use rustix::net::RecvFlags;
@@ -40,6 +40,7 @@ use crate::{
     connect::{Connector, Unconnected},
     error::{Kind, WaitingFor},
     stats::{ClientStats, Counters},
+    timers::limit,
 };
 
 /// How long the pool takes a connection that was given back as alive without a system call. A
@@ -98,7 +99,9 @@ impl<F, S> Transport<F, S> {
         match self.channel.poll_message::<Rx>(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending if self.is_clean() => Ok(()),
             Poll::Ready(None) => Err(ChannelError::disconnected().into()),
-            Poll::Ready(Some(Err(error))) if error.is_disconnected() => Err(error.into()),
+            Poll::Ready(Some(Err(error))) if error.kind() == ErrorKind::Disconnected => {
+                Err(error.into())
+            }
             Poll::Pending | Poll::Ready(Some(_)) => Err(Kind::Unexpected),
         }
     }
@@ -155,14 +158,9 @@ struct Idle<T> {
 }
 
 impl<T> Pool<T> {
-    /// At most `size` connections. One that is idle for longer than `idle_time` is closed.
-    pub(crate) fn new(
-        connector: Connector,
-        dial: impl Dial<T> + 'static,
-        size: usize,
-        idle_time: Option<Duration>,
-    ) -> Self {
-        let size = size.clamp(1, Semaphore::MAX_PERMITS);
+    pub(crate) fn new(connector: Connector, dial: impl Dial<T> + 'static) -> Self {
+        let size = connector.settings.pool_size.clamp(1, Semaphore::MAX_PERMITS);
+        let idle_time = limit(connector.settings.idle_time);
         Self {
             connector,
             counters: Counters::default(),
@@ -331,7 +329,7 @@ impl<T> Slot<T> {
     }
 
     fn back_off(&self) -> Step<T> {
-        match self.pool.connector.reconnect.filter(|_| self.failures > 0) {
+        match self.pool.connector.settings.reconnect.filter(|_| self.failures > 0) {
             Some(policy) => Step::Backoff(Box::pin(sleep(policy.delay(self.failures)))),
             None => Step::Take,
         }
@@ -339,7 +337,7 @@ impl<T> Slot<T> {
 
     /// Whether the client reconnects.
     pub(crate) fn reconnects(&self) -> bool {
-        self.pool.connector.reconnect.is_some()
+        self.pool.connector.settings.reconnect.is_some()
     }
 
     /// An attempt failed: backs off before the next one.

@@ -19,7 +19,6 @@ use crate::{
     Error, FinalResponse, Responses, Timeouts,
     call::Call,
     pool::{Source, Transport},
-    timers::limit,
 };
 
 /// A request with its settings. [`send`](Self::send) returns a stream of its responses, and
@@ -83,7 +82,7 @@ impl<'c, Tx, Rx, F, S> RequestBuilder<'c, Tx, Rx, F, S> {
     ///
     /// The timeout is sent to the server, which sends keep-alives at half of it.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.timeout = limit(timeout);
+        self.timeouts.timeout = timeout.into();
         self
     }
 
@@ -93,7 +92,7 @@ impl<'c, Tx, Rx, F, S> RequestBuilder<'c, Tx, Rx, F, S> {
     /// The deadline is sent to the server, which cancels the request then. The client waits for
     /// the answer to that for up to 100 ms more.
     pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.deadline = limit(deadline);
+        self.timeouts.deadline = deadline.into();
         self
     }
 
@@ -124,7 +123,7 @@ where
     /// Sends the request, and returns its responses once all of it is written.
     ///
     /// # Errors
-    /// The client cannot connect ([`Error::is_unconnected`]), the request cannot be encoded or is
+    /// The client cannot connect ([`Unconnected`](crate::ErrorKind::Unconnected)), the request cannot be encoded or is
     /// too large, its timeout or deadline passed, or the connection failed. The outcome is
     /// [`NotSent`](crate::Outcome::NotSent) unless some of the request was written.
     ///
@@ -151,7 +150,7 @@ where
         let mut call = self.start();
         poll_fn(|cx| call.poll_sent(cx)).await?;
         call.timers.pause();
-        Ok(Responses::new(call))
+        Ok(Responses { call })
     }
 }
 
@@ -168,7 +167,7 @@ where
     type IntoFuture = FinalResponse<'c, Tx, Rx, F, S>;
 
     fn into_future(self) -> Self::IntoFuture {
-        FinalResponse::new(self.start())
+        FinalResponse { call: self.start() }
     }
 }
 

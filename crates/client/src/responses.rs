@@ -45,28 +45,24 @@ use crate::{
 /// - Each response is an `Ok` item, also a final ERROR. Only `.await` returns an ERROR as an
 ///   `Err`. The items of a [typed command](crate::Client::call) are events, and an ERROR is an `Err`.
 /// - Keep-alives restart the timeout and are skipped.
-/// - A timeout is an `Err` item ([`Error::is_timeout`]). The stream goes on.
-/// - A frame that is not a response is an `Err` item ([`Error::is_malformed`]). The stream goes
+/// - A timeout is an `Err` item ([`Timeout`](crate::ErrorKind::Timeout)). The stream goes on.
+/// - A frame that is not a response is an `Err` item ([`Malformed`](crate::ErrorKind::Malformed)). The stream goes
 ///   on, but the frame may have been the final response.
 /// - If only the content of a response cannot be decoded, the response is an item without its
 ///   content. If it is the final OK, it is an `Err` item ([`Outcome::Done`]) that holds it.
 /// - Any other error is the last item, and closes the connection: the deadline passed
-///   ([`Error::is_deadline`]), the connection ended ([`Error::is_disconnected`]), or a response
-///   has another id ([`Error::is_unexpected`]).
+///   ([`Deadline`](crate::ErrorKind::Deadline)), the connection ended ([`Disconnected`](crate::ErrorKind::Disconnected)), or a response
+///   has another id ([`Unexpected`](crate::ErrorKind::Unexpected)).
 ///
 /// # Drop
 /// Dropping it before the final response closes the connection. So the server learns of it, and no
 /// later request receives a response to this one.
 #[must_use = "dropping it gives the request up"]
 pub struct Responses<'c, Tx, Rx, F = Json, S = UnixStream> {
-    call: Call<'c, Tx, Rx, F, S>,
+    pub(crate) call: Call<'c, Tx, Rx, F, S>,
 }
 
-impl<'c, Tx: RequestMessage, Rx, F, S> Responses<'c, Tx, Rx, F, S> {
-    pub(crate) fn new(call: Call<'c, Tx, Rx, F, S>) -> Self {
-        Self { call }
-    }
-
+impl<Tx: RequestMessage, Rx, F, S> Responses<'_, Tx, Rx, F, S> {
     /// The id of the request, which each response carries; `None` in a protocol without ids.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
@@ -126,13 +122,13 @@ where
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), kakehi_client::Error> {
     /// use std::time::Duration;
-    /// use kakehi_client::{Channel, Connection, Request, Response};
+    /// use kakehi_client::{Channel, Connection, ErrorKind, Request, Response};
     ///
     /// let (ours, mut theirs) = Channel::<Request, Response>::pair().unwrap();
     /// let mut connection = Connection::new(ours);
     /// let mut responses = connection.request("sleep").id("ID-1").send().await?;
     /// let error = responses.next_within(Duration::from_secs(2)).await.unwrap_err();
-    /// assert!(error.is_timeout());
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
     ///
     /// theirs.send(Response::ok("ID-1", "at last")).await.unwrap();
     /// let response = responses.next_within(Duration::from_secs(2)).await?;
@@ -196,7 +192,7 @@ where
 
     fn into_future(mut self) -> Self::IntoFuture {
         self.call.timers.use_own_timeout();
-        FinalResponse::new(self.call)
+        FinalResponse { call: self.call }
     }
 }
 
@@ -228,13 +224,7 @@ impl<Tx, Rx, F, S> fmt::Debug for Responses<'_, Tx, Rx, F, S> {
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct FinalResponse<'c, Tx, Rx, F = Json, S = UnixStream> {
-    call: Call<'c, Tx, Rx, F, S>,
-}
-
-impl<'c, Tx, Rx, F, S> FinalResponse<'c, Tx, Rx, F, S> {
-    pub(crate) fn new(call: Call<'c, Tx, Rx, F, S>) -> Self {
-        Self { call }
-    }
+    pub(crate) call: Call<'c, Tx, Rx, F, S>,
 }
 
 impl<Tx, Rx, F, S> Future for FinalResponse<'_, Tx, Rx, F, S>

@@ -110,24 +110,21 @@ impl Serialize for Latencies {
 /// The counters: two additions for each request.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    ok: Tally,
-    not_sent: Tally,
-    refused: Tally,
-    failed: Tally,
-    done: Tally,
-    unknown: Tally,
+    /// In the order of [`ClientStats`].
+    outcomes: [Tally; 6],
     opened: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn count(&self, outcome: Option<Outcome>, latency: Duration) {
+        let [ok, not_sent, refused, failed, done, unknown] = &self.outcomes;
         let tally = match outcome {
-            None => &self.ok,
-            Some(Outcome::NotSent) => &self.not_sent,
-            Some(Outcome::Refused) => &self.refused,
-            Some(Outcome::Failed) => &self.failed,
-            Some(Outcome::Done) => &self.done,
-            Some(Outcome::Unknown) => &self.unknown,
+            None => ok,
+            Some(Outcome::NotSent) => not_sent,
+            Some(Outcome::Refused) => refused,
+            Some(Outcome::Failed) => failed,
+            Some(Outcome::Done) => done,
+            Some(Outcome::Unknown) => unknown,
         };
         tally.add(latency);
     }
@@ -137,17 +134,10 @@ impl Counters {
     }
 
     pub(crate) fn stats(&self) -> ClientStats {
-        ClientStats {
-            ok: self.ok.latencies(),
-            not_sent: self.not_sent.latencies(),
-            refused: self.refused.latencies(),
-            failed: self.failed.latencies(),
-            done: self.done.latencies(),
-            unknown: self.unknown.latencies(),
-            opened: self.opened.load(Relaxed),
-            idle: 0,
-            busy: 0,
-        }
+        let [ok, not_sent, refused, failed, done, unknown] =
+            self.outcomes.each_ref().map(Tally::latencies);
+        let opened = self.opened.load(Relaxed);
+        ClientStats { ok, not_sent, refused, failed, done, unknown, opened, idle: 0, busy: 0 }
     }
 }
 

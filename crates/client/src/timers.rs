@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::low_level::{LAST_LOOK, LATE, Timer};
+use kakehi_channel::low_level::Timer;
 use tokio::time::Instant;
 
 /// How long a client waits for the server's answer once a request's time is over: the server
@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// How many responses a client skips in that time, so that a server cannot keep it busy.
 const MAX_SKIPPED: u16 = 1000;
 
-/// How long a client waits; `None` means no limit.
+/// How long a client waits; zero or `None` means no limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,6 +35,12 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self { timeout: Some(Duration::from_secs(30)), deadline: None }
+    }
+}
+
+impl Timeouts {
+    pub(crate) fn limits(self) -> Self {
+        Self { timeout: limit(self.timeout), deadline: limit(self.deadline) }
     }
 }
 
@@ -76,6 +82,7 @@ impl Timers {
     /// Starts both. `sends_deadline`: the server learns the deadline from the request.
     pub(crate) fn start(timeouts: Timeouts, sends_deadline: bool) -> Self {
         let started = Instant::now();
+        let timeouts = timeouts.limits();
         let end = |limit: Option<Duration>| limit.and_then(|limit| started.checked_add(limit));
         Self {
             timeouts,
@@ -199,12 +206,7 @@ impl Timers {
         if is_sent && (self.is_retry || matches!(expired, Expired::Deadline(_))) {
             end += self.grace;
         }
-        ready!(timer.poll(self.last_look.unwrap_or(end), cx));
-        if self.last_look.is_none() && end.elapsed() > LATE {
-            let last_look = Instant::now() + LAST_LOOK;
-            self.last_look = Some(last_look);
-            ready!(timer.poll(last_look, cx));
-        }
+        ready!(timer.poll_twice(end, &mut self.last_look, cx));
         self.restart();
         Poll::Ready(expired)
     }

@@ -164,6 +164,7 @@ impl From<LimitArguments> for Limits {
             max_timeout: unless_zero(arguments.max_timeout),
             max_deadline: unless_zero(arguments.max_deadline),
             cleanup_time: arguments.cleanup_time,
+            ..Self::default()
         }
     }
 }
@@ -235,6 +236,7 @@ mod tests {
             max_timeout: Some(Duration::from_secs(9)),
             max_deadline: Some(Duration::from_secs(90)),
             cleanup_time: Duration::from_millis(11),
+            ..Limits::default()
         };
         assert_eq!(Limits::from(arguments.unwrap().limits), expected);
     }

@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
     let handle = Handle::default();
     let access = match arguments.jobs {
         // Each job declares its callers, and a reload can change them.
-        Some(_) => Access::everybody(),
+        Some(_) => Access { everybody: true, ..Access::default() },
         None => Access::default(),
     };
     let settings = Settings {
@@ -86,8 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
     let fleet = node(files, &service, limits.clone(), &handle, draining.clone())?;
     let mut serving = serve(socket, service.clone())
         .access(access)
-        .limits(limits)
-        .drain(LAST_RESPONSES)
+        .limits(Limits { drain_time: LAST_RESPONSES, ..limits })
         .handle(&handle)
         .shutdown(drained.clone().cancelled_owned())
         .into_future();

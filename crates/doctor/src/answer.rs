@@ -2,7 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use kakehi_channel::{BufferLimits, Channel, Decode, Json, Request, VERSION, low_level::duration};
+use kakehi_channel::{
+    BufferLimits, Channel, Decode, ErrorKind, Json, Request, VERSION, low_level::duration,
+};
 use rustix::process::geteuid;
 use serde_json::Value;
 use tokio::{
@@ -36,7 +38,7 @@ pub(super) async fn ask(stream: UnixStream, patience: Duration) -> Answer {
     let mut channel = Channel::<Request<&str>, Value>::with_limits(
         stream,
         BufferLimits::CLIENT,
-        BufferLimits::DEFAULT,
+        BufferLimits::default(),
     );
     let start = Instant::now();
     let exchange = async {
@@ -47,7 +49,12 @@ pub(super) async fn ask(stream: UnixStream, patience: Duration) -> Answer {
     match timeout(patience, exchange).await {
         Err(_) => Answer::Nothing,
         Ok(None) => Answer::Ended,
-        Ok(Some(Err(error))) if error.is_disconnected() && !error.is_truncated() => Answer::Ended,
+        Ok(Some(Err(error)))
+            // An error of the system: without one, the connection ended inside a frame.
+            if error.kind() == ErrorKind::Disconnected && error.io_kind().is_some() =>
+        {
+            Answer::Ended
+        }
         Ok(Some(Err(error))) => Answer::Noise(error.to_string()),
         Ok(Some(Ok(value))) => Answer::Said(value, start.elapsed()),
     }

@@ -14,11 +14,12 @@ impl Node {
     /// For the daemon, the caller is the user of this process: it does not see who asked.
     ///
     /// ```no_run
-    /// use kakehi_client::Client;
+    /// use kakehi_client::{Client, ClientSettings};
     /// use kakehi_fleet::Node;
     ///
     /// # async fn run() -> Result<(), kakehi_fleet::FleetError> {
-    /// let client = Client::builder("/run/app/app.sock").pool_size(64).build();
+    /// let settings = ClientSettings { pool_size: 64, ..ClientSettings::default() };
+    /// let client = Client::new("/run/app/app.sock", settings);
     /// Node::connect("nats://127.0.0.1:4222", "web-1").bridge(client).await
     /// # }
     /// ```
@@ -63,7 +64,7 @@ impl Handler<Value> for Bridge {
                 }
             }
         }
-        Err(Failure::new("the daemon did not answer").without_content())
+        Err("the daemon did not answer".into())
     }
 
     fn describe(&self, request: &Request<Value>) -> Cow<'static, str> {
@@ -89,7 +90,7 @@ impl Handler<Value> for Bridge {
 fn failure(error: Error) -> Failure<Value> {
     let message = error.to_string();
     let refused = (error.outcome() == Outcome::NotSent).then_some(Refusal::Other);
-    match error.into_response() {
+    match error.response().cloned() {
         Some(Response { message, content, refused, .. }) => Failure { message, content, refused },
         None => Failure { message, content: None, refused },
     }

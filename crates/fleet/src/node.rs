@@ -228,9 +228,8 @@ impl Node {
 
         let limits = bounded(self.limits, connection.link.max_payload());
         let server = serve(Requests::new(accepted), handler)
-            .limits(limits)
+            .limits(Limits { drain_time: self.drain, ..limits })
             .handle(&self.handle)
-            .drain(self.drain)
             .shutdown(self.shutdown)
             .into_future();
         let draining = Box::pin(self.handle.draining().cancelled_owned());

@@ -206,7 +206,7 @@ mod tests {
             keys.verify(Some(signer), Some(signature), |signer| text(signer, accept, payload))
         };
         let who = verify(anna.public_key(), &signature, "web-1.E.7", b"abc").unwrap();
-        assert!(who.name == "anna" && who.is_in("sre"));
+        assert!(who.name == "anna" && who.groups.contains(&"sre".to_owned()));
         assert!(verify(anna.public_key(), &signature, "web-1.E.8", b"abc").is_err());
         assert!(verify(anna.public_key(), &signature, "web-1.E.7", b"abd").is_err());
         assert!(verify(eve.public_key(), &signature, "web-1.E.7", b"abc").is_err());

@@ -26,6 +26,7 @@ const WAITING: usize = 256;
 /// deadlines and drain. It needs a runtime, and works in paused time.
 ///
 /// ```
+/// use kakehi::client::ErrorKind;
 /// use std::time::Duration;
 /// use kakehi::server::{Context, Failure};
 /// use kakehi::{Command, Router, testing};
@@ -46,7 +47,7 @@ const WAITING: usize = 256;
 /// let mut client = server.as_uid(1000);
 /// client.call(Sleep { seconds: 3600 }).await.expect("an hour passes at once");
 /// let error = client.call(Sleep { seconds: 9 }).deadline(Duration::from_secs(1)).await;
-/// assert!(error.is_err_and(|error| error.is_deadline()));
+/// assert!(error.is_err_and(|error| error.kind() == ErrorKind::Deadline));
 /// # }
 /// ```
 pub fn connect<C, F, H>(handler: H) -> TestServer
@@ -55,7 +56,9 @@ where
     H: Handler<C, F>,
     F: Protocol<C>,
 {
-    connect_with(|listener| serve(listener, handler).access(Access::everybody()))
+    connect_with(|listener| {
+        serve(listener, handler).access(Access { everybody: true, ..Access::default() })
+    })
 }
 
 /// The same for a server with other settings than the default ones.

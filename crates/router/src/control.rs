@@ -45,7 +45,7 @@ fn arguments<C: Command>(command: &Value) -> Result<C, Failure<AnyReply>> {
     let read = Invocation::<C>::deserialize(command).map(|Invocation(command)| command);
     read.map_err(|error| {
         let message = format!("command `{}`: {error}", C::NAME);
-        Failure::refused(Refusal::Malformed, message).without_content()
+        Failure { message, content: None, refused: Some(Refusal::Malformed) }
     })
 }
 
@@ -82,7 +82,8 @@ impl Control<'_> {
             Ok(follower) => follower,
             Err(FollowError::NotRunning) => return Err(no_such_run(id)),
             Err(error) => {
-                return Err(Failure::refused(Refusal::Busy, error.to_string()).without_content());
+                let (message, refused) = (error.to_string(), Some(Refusal::Busy));
+                return Err(Failure { message, content: None, refused });
             }
         };
         while let Some(step) = follower.next().await {
@@ -99,7 +100,7 @@ impl Control<'_> {
                 return Ok(answer);
             }
         }
-        Err(Failure::new("the request has ended without a final response").without_content())
+        Err("the request has ended without a final response".into())
     }
 
     /// Sends a progress response of another request as progress of this one. Returns a final
@@ -141,11 +142,11 @@ impl Control<'_> {
         if permitted.len() > 1 {
             let runs: Vec<_> = permitted.iter().map(|request| request.run.as_str()).collect();
             let message = format!("{id:?} is ambiguous: it stands for {}", runs.join(", "));
-            return Err(Failure::new(message).without_content());
+            return Err(message.into());
         }
         permitted.pop().ok_or_else(|| {
             let message = format!("{} may not use {id:?}", caller(&self.context.peer()));
-            Failure::refused(Refusal::Denied, message).without_content()
+            Failure { message, content: None, refused: Some(Refusal::Denied) }
         })
     }
 

@@ -11,7 +11,7 @@ use kakehi_channel::Refusal;
 ///
 /// fn count(clusters: &[&str]) -> Answer<usize> {
 ///     match clusters {
-///         [] => Answer::new("nothing to count").without_content(),
+///         [] => Answer { message: "nothing to count".into(), content: None },
 ///         some => Answer::new("counted").with_content(some.len()),
 ///     }
 /// }
@@ -40,12 +40,6 @@ impl<T> Answer<T> {
     pub fn with_content<U>(self, content: U) -> Answer<U> {
         Answer { message: self.message, content: Some(content) }
     }
-
-    /// Returns the same message without content, of the type of the handler's other answers.
-    #[must_use]
-    pub fn without_content<U>(self) -> Answer<U> {
-        Answer { message: self.message, content: None }
-    }
 }
 
 /// An ERROR response: a message for people, optional content for programs, and for a refusal the
@@ -61,7 +55,10 @@ impl<T> Answer<T> {
 /// fn ended(code: Option<i32>) -> Failure<i32> {
 ///     match code {
 ///         Some(code) => Failure::new("the job failed").with_content(code),
-///         None => Failure::refused(Refusal::Busy, "try later").without_content(),
+///         None => {
+///             let refused = Some(Refusal::Busy);
+///             Failure { message: "try later".into(), content: None, refused }
+///         }
 ///     }
 /// }
 /// assert_eq!(ended(Some(3)).content, Some(3));
@@ -97,12 +94,6 @@ impl<T> Failure<T> {
     pub fn with_content<U>(self, content: U) -> Failure<U> {
         Failure { message: self.message, content: Some(content), refused: self.refused }
     }
-
-    /// Returns the same failure without content, of the type of the handler's other failures.
-    #[must_use]
-    pub fn without_content<U>(self) -> Failure<U> {
-        Failure { message: self.message, content: None, refused: self.refused }
-    }
 }
 
 /// Makes `?` work in a handler for every type that implements [`Display`]: any
@@ -131,7 +122,7 @@ impl<T> Failure<T> {
 /// ```
 impl<T, E: Display> From<E> for Failure<T> {
     fn from(error: E) -> Self {
-        Failure::new(format!("{error:#}")).without_content()
+        Self { message: format!("{error:#}"), content: None, refused: None }
     }
 }
 

@@ -11,20 +11,18 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{FutureExt, Sink, StreamExt, future::Either};
+use futures::{FutureExt, Sink, StreamExt};
 use kakehi_channel::{
-    BufferLimits, BusyPoll, ByteStream, Channel, ChannelError, Refusal, Response,
+    BufferLimits, BusyPoll, ByteStream, Channel, ChannelError, ErrorKind, Refusal, Response,
     low_level::{LowLevel, Timer},
 };
-use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{Level, Span, debug, info_span};
 
-use self::request::Reserved;
 use crate::{
     Handler, Protocol, log, metrics,
     outbox::Outbox,
-    received::Received,
+    received::{Asked, Received},
     reserved::Reserving,
     shared::{End, FINAL_WRITE_TIME, Phase, Server},
 };
@@ -74,8 +72,6 @@ enum Incoming<C> {
         message: String,
         last: bool,
     },
-    /// Its command has a reserved name. Boxed, because such requests are rare.
-    Reserved(Box<Received<Value>>),
     End,
 }
 
@@ -93,13 +89,14 @@ where
         outbox: Arc<Outbox>,
         server: Arc<Server<C, H>>,
     ) -> Self {
-        let incoming = BufferLimits { max: server.limits.request_bytes, ..BufferLimits::DEFAULT };
-        let outgoing = BufferLimits { max: server.limits.response_bytes, ..BufferLimits::DEFAULT };
+        let incoming = BufferLimits { max: server.limits.request_bytes, ..BufferLimits::default() };
+        let outgoing =
+            BufferLimits { max: server.limits.response_bytes, ..BufferLimits::default() };
         let format = server.handler.format();
         let looks =
             *server.decodes_reserved.get_or_init(|| server.handler.format().decodes_reserved());
-        let format = Reserving::new(format, looks);
-        let channel = Channel::with_format(format, stream, incoming, outgoing);
+        let mut channel = Frames::<C, F, S>::with_limits(stream, incoming, outgoing);
+        *channel.format_mut() = Reserving::new(format, looks);
         Self {
             server,
             outbox,
@@ -163,12 +160,7 @@ where
         incoming: Incoming<C>,
     ) -> ControlFlow<(), Option<impl Future<Output = ()> + Unpin + use<'s, C, H, F, S>>> {
         ControlFlow::Continue(match incoming {
-            Incoming::Request(received) => {
-                Some(Either::Left(Box::pin(self.answer(server, received))))
-            }
-            Incoming::Reserved(received) => {
-                Some(Either::Right(Box::pin(self.answer(server, Reserved(received)))))
-            }
+            Incoming::Request(received) => Some(Box::pin(self.answer(server, received))),
             Incoming::Unusable { id, command, why, message, last } => {
                 self.command = metrics::Command::other();
                 self.refuse(&id, command.as_deref().unwrap_or_default(), why, &message);
@@ -257,7 +249,8 @@ where
     /// Handles a message that is not a request for the handler's commands. `bytes` is its size.
     fn undecoded(error: &ChannelError, bytes: u64) -> Incoming<C> {
         if let Some(request) = error.payload().and_then(|payload| F::reserved(payload)) {
-            return Incoming::Reserved(Box::new(Received { request, command: None, bytes }));
+            let request = Asked::Reserved(Box::new(request));
+            return Incoming::Request(Received { request, command: None, bytes });
         }
         metrics::Command::other().received(bytes);
         Incoming::unusable(error, F::id_of, F::command_of)
@@ -377,7 +370,11 @@ impl<C> Incoming<C> {
         id_of: fn(&[u8]) -> Option<String>,
         command_of: fn(&[u8]) -> Option<String>,
     ) -> Self {
-        let why = if error.is_too_large() { Refusal::TooLarge } else { Refusal::Malformed };
+        let why = if error.kind() == ErrorKind::TooLarge {
+            Refusal::TooLarge
+        } else {
+            Refusal::Malformed
+        };
         let id = error.payload().and_then(|payload| id_of(payload)).unwrap_or_default();
         let is_logged = tracing::enabled!(Level::INFO);
         let command = error.payload().filter(|_| is_logged).and_then(|payload| command_of(payload));

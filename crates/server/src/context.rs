@@ -203,30 +203,6 @@ impl<P, F: Default> Context<P, F> {
         self.outbox.cancellation(self.number)
     }
 
-    /// Returns a token that is cancelled when the server starts to drain. Running requests are
-    /// cancelled after [`Serve::drain`](crate::Serve::drain). A handler that follows a log, for
-    /// example, returns when the drain starts.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use kakehi_channel::Request;
-    /// use kakehi_server::Context;
-    /// use tokio::time::sleep;
-    ///
-    /// async fn follow(_: Request, context: Context) -> Result<&'static str, kakehi_channel::ChannelError> {
-    ///     let draining = context.draining();
-    ///     while draining.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_some() {
-    ///         context.progress("tick").await?;
-    ///     }
-    ///     Ok("the server shuts down")
-    /// }
-    /// ```
-    #[must_use]
-    pub fn draining(&self) -> CancellationToken {
-        // A child, so that cancelling it does not end the server.
-        self.outbox.shared.ending.child_token()
-    }
-
     /// The run id of this request: see [`RunningRequest::run`](crate::RunningRequest::run).
     #[must_use]
     pub fn run_id(&self) -> String {

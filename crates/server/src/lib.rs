@@ -79,10 +79,7 @@ mod metrics;
 mod metrics;
 #[cfg(all(test, shuttle))]
 mod model;
-#[cfg(feature = "opentelemetry")]
-mod otel;
 mod outbox;
-mod peer;
 mod protocol;
 mod received;
 mod reserved;
@@ -93,13 +90,12 @@ mod stats;
 mod sync;
 
 pub use answer::{Answer, Failure, IntoAnswer, IntoFailure, IntoFault};
-pub use kakehi_socket::{Bind, BindError, BindErrorKind, Socket};
+pub use kakehi_socket::{Access, Bind, BindError, BindErrorKind, Identity, Peer, Socket};
 
 pub use context::{AnyContent, Carries, Context};
 pub use handler::Handler;
 pub use limits::Limits;
 pub use listener::Listener;
-pub use peer::{Access, Identity, Peer};
 pub use protocol::{Content, Protocol};
 pub use running::{FollowError, Followed, Follower, RunningRequest};
 pub use serve::{Serve, serve, serve_stream};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kakehi_channel::BUSY_POLL;
+
 /// The limits of a server. All limits without `None` as their default are on by default.
 ///
 /// ```
@@ -42,6 +44,16 @@ pub struct Limits {
     /// How long a cancelled handler may clean up after it took its
     /// [`cancellation`](crate::Context::cancellation). Then its future is dropped. Default: 10 s.
     pub cleanup_time: Duration,
+    /// How long running requests may continue after the shutdown. Then they are cancelled. Requests
+    /// that arrive during the drain are refused with `shutting_down`. Default: 5 s.
+    pub drain_time: Duration,
+    /// How long a connection polls for the next request after a response, before it sleeps. Zero
+    /// turns polling off. Default: [`BUSY_POLL`], 50 µs.
+    ///
+    /// Waking a core takes longer than most clients take to send the next request. Polling makes such
+    /// a call several times faster, and uses less CPU time than sleeping. A connection stops polling
+    /// if its client does not send at once: see [`BusyPoll`](kakehi_channel::BusyPoll).
+    pub busy_poll: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +71,8 @@ impl Default for Limits {
             max_timeout: None,
             max_deadline: None,
             cleanup_time: Duration::from_secs(10),
+            drain_time: Duration::from_secs(5),
+            busy_poll: BUSY_POLL,
         }
     }
 }

@@ -71,7 +71,7 @@ pub trait Listener: Send + Sync + 'static {
     type Stream: ByteStream + Send + 'static;
 
     /// Wraps a stream so that its connection can poll for up to `time` before it sleeps: see
-    /// [`Serve::busy_poll`](crate::Serve::busy_poll). Default: the connection does not poll.
+    /// [`Limits::busy_poll`](crate::Limits::busy_poll). Default: the connection does not poll.
     fn busy_poll(stream: Self::Stream, time: Duration) -> BusyPoll<Self::Stream> {
         let _ = time;
         BusyPoll::never(stream)

@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::LazyLock};
 
-use kakehi_channel::{
-    ChannelError, Decode, Encode, Json, Request, Response,
-    low_level::{Buffer, encode_frame},
-};
+use kakehi_channel::{ChannelError, Decode, Encode, Json, Request, Response, low_level::Buffer};
 use memchr::memmem::Finder;
 use serde::{
     Deserialize, Deserializer,
@@ -158,9 +155,7 @@ impl<C: DeserializeOwned> Protocol<C> for Json {
         struct Id {
             id: String,
         }
-        // serde's derive also accepts an array.
-        let is_object = payload.trim_ascii_start().starts_with(b"{");
-        serde_json::from_slice(payload).ok().filter(|_| is_object).map(|Id { id }| id)
+        object(payload).map(|Id { id }| id)
     }
 
     fn command_of(payload: &[u8]) -> Option<String> {
@@ -168,10 +163,7 @@ impl<C: DeserializeOwned> Protocol<C> for Json {
         struct Message {
             command: Name,
         }
-        // serde's derive also accepts an array.
-        let is_object = payload.trim_ascii_start().starts_with(b"{");
-        let message = serde_json::from_slice(payload).ok().filter(|_| is_object);
-        message.and_then(|Message { command }| command.name)
+        object(payload).and_then(|Message { command }| command.name)
     }
 
     fn reserved(payload: &[u8]) -> Option<Request> {
@@ -192,6 +184,12 @@ impl<C: DeserializeOwned> Protocol<C> for Json {
             decoded.is_ok()
         })
     }
+}
+
+/// serde's derive also accepts an array.
+fn object<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+    let is_object = payload.trim_ascii_start().starts_with(b"{");
+    serde_json::from_slice(payload).ok().filter(|_| is_object)
 }
 
 /// `false`: no command of the payload has a reserved name. JSON may write any character of the name
@@ -283,6 +281,6 @@ impl<T: ?Sized, F: for<'a> Encode<Response<&'a T, &'a str>>> Content<F> for T {
         out: &mut Buffer,
         max: usize,
     ) -> Result<(), ChannelError> {
-        encode_frame(format, response, out, max)
+        format.encode_frame(response, out, max)
     }
 }

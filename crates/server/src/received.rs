@@ -8,10 +8,18 @@ use crate::Protocol;
 /// The longest text from a client in the log, in characters.
 const MAX_LOGGED: usize = 256;
 
+/// A request that the handler answers.
+#[derive(Debug)]
+pub(crate) enum Asked<C> {
+    Command(Request<C>),
+    /// Its command has a reserved name. Boxed, because such requests are rare.
+    Reserved(Box<Request>),
+}
+
 /// A request, and the name of its command if the log or the metrics need it.
 #[derive(Debug)]
 pub(crate) struct Received<C> {
-    pub(crate) request: Request<C>,
+    pub(crate) request: Asked<C>,
     pub(crate) command: Option<Box<str>>,
     /// The size of the frame; 0 at first.
     pub(crate) bytes: u64,
@@ -24,7 +32,7 @@ impl<C> Received<C> {
         format: &mut F,
         payload: &[u8],
     ) -> Result<Self, ChannelError> {
-        let request = format.decode(payload)?;
+        let request = Asked::Command(format.decode(payload)?);
         let command = if is_needed() { command_of::<C, F>(payload) } else { None };
         Ok(Self { request, command, bytes: 0 })
     }

@@ -29,6 +29,12 @@ impl<F, C> Reserving<F, C> {
     }
 }
 
+impl<F: Default, C> Default for Reserving<F, C> {
+    fn default() -> Self {
+        Self::new(F::default(), false)
+    }
+}
+
 impl<F: Format, C> Format for Reserving<F, C> {
     #[inline]
     fn find(&mut self, data: &[u8], max: usize) -> Result<Option<Frame>, ChannelError> {
@@ -80,11 +86,12 @@ pub(crate) fn complete<H: Handler<C, F>, C, F>(
     match answer {
         Ok(Some(answer)) => Ok(answer.into_answer()),
         Ok(None) if name == DESCRIBE => {
-            Ok(Answer::new("this server does not list its commands").without_content())
+            let message = "this server does not list its commands".to_owned();
+            Ok(Answer { message, content: None })
         }
         Ok(None) => {
             let message = format!("there is no command `{}`", name.escape_debug());
-            Err(Failure::refused(Refusal::Unsupported, message).without_content())
+            Err(Failure { message, content: None, refused: Some(Refusal::Unsupported) })
         }
         Err(error) => Err(error.into_failure()),
     }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, io, marker::PhantomData, pin::Pin, sync::Arc
 
 use kakehi_channel::{
     BusyPoll, ByteStream, Json, Refusal, Request, Response, Status, VERSION,
-    low_level::{Buffer, duration, encode_frame},
+    low_level::{Buffer, duration},
 };
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -48,7 +48,6 @@ where
         listener,
         server: Server::new(handler),
         access: Access::default(),
-        drain: Duration::from_secs(5),
         shutdown: Box::pin(std::future::pending()),
         protocol: PhantomData,
     }
@@ -104,13 +103,12 @@ where
 ///     Ok::<_, String>(())
 /// })
 /// .handle(&handle)
-/// .limits(Limits { connections: 16, ..Limits::default() })
+/// .limits(Limits { connections: 16, drain_time: Duration::from_secs(2), ..Limits::default() })
 /// .access(Access { uids: [0, 1000].into(), ..Access::default() })
 /// .authorize(|peer, request| match request.command.as_deref() {
 ///     Some("stop") if peer.uid != 0 => Err("only root may stop this".into()),
 ///     _ => Ok(()),
-/// })
-/// .drain(Duration::from_secs(2));
+/// });
 ///
 /// handle.shutdown(); // or by `.shutdown(a future)`
 /// server.await;
@@ -122,7 +120,6 @@ pub struct Serve<C, H, L = Socket, F = Json> {
     listener: L,
     server: Server<C, H>,
     access: Access,
-    drain: Duration,
     shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
     protocol: PhantomData<fn() -> F>,
 }
@@ -173,25 +170,6 @@ impl<C, H, L, F> Serve<C, H, L, F> {
         self
     }
 
-    /// Sets how long running requests may continue after the shutdown. Then they are cancelled.
-    /// Requests that arrive during the drain are refused with `shutting_down`. Default: 5 s.
-    pub fn drain(mut self, time: Duration) -> Self {
-        self.drain = time;
-        self
-    }
-
-    /// Sets how long a connection polls for the next request after a response, before it sleeps. `None`
-    /// or zero turns polling off. Default: [`BUSY_POLL`](kakehi_channel::BUSY_POLL), 50 µs.
-    ///
-    /// Waking a core takes longer than most clients take to send the next request. Polling makes such
-    /// a call several times faster, and uses less CPU time than sleeping. A connection stops polling
-    /// if its client does not send at once: see
-    /// [`BusyPoll`](kakehi_channel::BusyPoll).
-    pub fn busy_poll(mut self, patience: impl Into<Option<Duration>>) -> Self {
-        self.server.busy_poll = patience.into().unwrap_or_default();
-        self
-    }
-
     /// Connects `handle` with this server.
     pub fn handle(mut self, handle: &Handle) -> Self {
         self.server.handle = handle.clone();
@@ -207,7 +185,8 @@ where
     L: Listener,
 {
     async fn run(self) {
-        let Self { listener, server, access, drain, shutdown, protocol } = self;
+        let Self { listener, server, access, shutdown, protocol } = self;
+        let drain = server.limits.drain_time;
         let (server, refused) = (Arc::new(server), RefusedConnections::default());
         let acceptor = Acceptor { listener, access, server, refused, protocol };
         let shared = Arc::clone(acceptor.server.shared());
@@ -342,7 +321,8 @@ where
             refused: Some(why),
         };
         let mut frame = Buffer::fixed(4096);
-        if let Err(error) = encode_frame(&mut F::default(), &response, &mut frame, 4096)
+        if let Err(error) = F::default()
+            .encode_frame(&response, &mut frame, 4096)
             .map_err(io::Error::other)
             .and_then(|()| L::try_write(stream, frame.data()))
         {
@@ -364,7 +344,7 @@ where
     F: Protocol<C>,
     L: Listener,
 {
-    let busy_poll = server.busy_poll;
+    let busy_poll = server.limits.busy_poll;
     let wrap = |stream| L::busy_poll(stream, busy_poll);
     let mut connection = Connection::<C, H, F, _>::new(stream, wrap, L::has_left, outbox, server);
     async move {
@@ -380,7 +360,6 @@ impl<C, H, L: fmt::Debug, F> fmt::Debug for Serve<C, H, L, F> {
             .field("listener", &self.listener)
             .field("limits", &self.server.limits)
             .field("access", &self.access)
-            .field("drain", &self.drain)
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::{BUSY_POLL, Refusal, Request, Status};
+use kakehi_channel::{Refusal, Request, Status};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,6 @@ pub(crate) const FINAL_WRITE_TIME: Duration = Duration::from_millis(500);
 pub(crate) struct Server<C, H> {
     pub(crate) handler: H,
     pub(crate) limits: Limits,
-    pub(crate) busy_poll: Duration,
     pub(crate) handle: Handle,
     pub(crate) authorize: Option<Authorize<C>>,
     /// Whether a reserved name can be decoded as a command of the handler.
@@ -39,7 +38,6 @@ impl<C, H> Server<C, H> {
         Self {
             handler,
             limits: Limits::default(),
-            busy_poll: BUSY_POLL,
             handle: Handle::default(),
             authorize: None,
             decodes_reserved: OnceLock::new(),
@@ -163,23 +161,17 @@ impl Shared {
             return Err(format!("the server already has {all} connections"));
         }
         let caller = Caller::of(&outbox.peer);
-        let count = connections.per_caller.entry(caller.clone()).or_default();
-        if *count >= limits.connections_per_uid {
+        let count = connections.per_caller.get(&caller).copied().unwrap_or_default();
+        if count >= limits.connections_per_uid {
             return Err(format!("{caller} already has {count} connections"));
         }
-        *count += 1;
-        let number = connections.open(outbox);
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(ConnectionGuard { shared: Arc::clone(self), number, caller })
+        Ok(connections.add(self, outbox))
     }
 
     /// Adds a connection that is under no limit.
     pub(crate) fn add(self: &Arc<Self>, outbox: &Arc<Outbox>) -> ConnectionGuard {
-        let mut connections = self.connections();
-        let caller = Caller::of(&outbox.peer);
-        *connections.per_caller.entry(caller.clone()).or_default() += 1;
-        let number = connections.open(outbox);
-        ConnectionGuard { shared: Arc::clone(self), number, caller }
+        self.connections().add(self, outbox)
     }
 
     /// All open connections, in the order in which they connected.
@@ -265,11 +257,13 @@ impl Shared {
 }
 
 impl Connections {
-    fn open(&mut self, outbox: &Arc<Outbox>) -> u64 {
+    fn add(&mut self, shared: &Arc<Shared>, outbox: &Arc<Outbox>) -> ConnectionGuard {
+        let caller = Caller::of(&outbox.peer);
+        *self.per_caller.entry(caller.clone()).or_default() += 1;
         self.last_number += 1;
         outbox.set_connection(self.last_number);
         self.open.insert(self.last_number, Arc::clone(outbox));
-        self.last_number
+        ConnectionGuard { shared: Arc::clone(shared), number: self.last_number, caller }
     }
 }
 

@@ -32,8 +32,9 @@ impl Handle {
         self.shared.ending.cancel();
     }
 
-    /// Returns a token that is cancelled when the server starts to drain, for tasks outside of a
-    /// handler. In a handler, use [`Context::draining`](crate::Context::draining).
+    /// Returns a token that is cancelled when the server starts to drain. Running requests are
+    /// cancelled after [`Limits::drain_time`](crate::Limits::drain_time). A handler that follows a log,
+    /// for example, returns when the drain starts: see [`Context::server`](crate::Context::server).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {

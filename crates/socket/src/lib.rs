@@ -1,9 +1,11 @@
 //! Binds the Unix socket of a daemon, or takes over a socket from systemd. A bound socket is
-//! private from its creation, and only one server listens at a path.
+//! private from its creation, and only one server listens at a path. [`Peer`] is the process at the
+//! other end of a connection, and [`Access`] the rule for who may connect.
 
 mod bind;
 mod error;
 mod lock;
+mod peer;
 mod place;
 
 use std::{
@@ -25,6 +27,7 @@ use self::bind::Claim;
 pub use self::{
     bind::Bind,
     error::{BindError, BindErrorKind},
+    peer::{Access, Identity, Peer},
 };
 
 /// A listening Unix stream socket.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use kakehi_channel::BufferLimits;
-use kakehi_client::{Client, ClientBuilder, Reconnect};
+use kakehi_client::{Client, ClientSettings, Reconnect};
 
 use crate::{Error, Request, Response, Sozu, Wire};
 
@@ -102,7 +102,7 @@ impl SozuBuilder {
     /// The client, with one connection made already, so that an error shows early.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`] or, after the deadline, [`Error::is_timeout`].
+    /// [`Unconnected`](crate::ErrorKind::Unconnected) or, after the deadline, [`Deadline`](crate::ErrorKind::Deadline).
     ///
     /// # Cancel safety
     /// Cancel safe: there is a client or none.
@@ -125,22 +125,18 @@ impl SozuBuilder {
         // The same setting bounds Sōzu's responses; Sōzu may still run with a higher one.
         let incoming = self.max_command_buffer_size.max(BufferLimits::CLIENT.max);
         let outgoing = self.max_command_buffer_size.saturating_sub(MARGIN);
-        let mut client = ClientBuilder::new(&self.path)
-            .timeout(None)
+        let settings = ClientSettings {
+            timeout: None,
+            deadline: self.deadline,
+            pool_size: size,
+            reconnect: self.reconnect,
+            server_uid: self.server_uid,
+            incoming: BufferLimits { max: incoming, ..BufferLimits::default() },
+            outgoing: BufferLimits { max: outgoing, ..BufferLimits::default() },
             // Sōzu asks its workers before it answers, and they need the cores.
-            .busy_poll(None)
-            .deadline(self.deadline)
-            .pool_size(size)
-            .limits(
-                BufferLimits { max: incoming, ..BufferLimits::DEFAULT },
-                BufferLimits { max: outgoing, ..BufferLimits::DEFAULT },
-            );
-        if let Some(policy) = self.reconnect {
-            client = client.reconnect(policy);
-        }
-        if let Some(uid) = self.server_uid {
-            client = client.expect_server_uid(uid);
-        }
-        client.build()
+            busy_poll: Duration::ZERO,
+            ..ClientSettings::default()
+        };
+        Client::typed(&self.path, settings)
     }
 }

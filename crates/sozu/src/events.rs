@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FusedStream};
-use kakehi_client::Client;
+use kakehi_client::{ErrorKind, Client};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
@@ -55,11 +55,11 @@ pub enum Notice {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// use kakehi_sozu::{Notice, Sozu};
+/// use kakehi_sozu::{ErrorKind, Notice, Sozu};
 ///
 /// let mut events = Sozu::builder("/nowhere").build().events();
 /// let Notice::Lost(error) = events.next().await else { panic!("no Sōzu is running") };
-/// assert!(error.is_unconnected());
+/// assert_eq!(error.kind(), ErrorKind::Unconnected);
 /// # }
 /// ```
 #[must_use = "`Events` subscribes only when it is polled"]
@@ -147,8 +147,8 @@ impl Events {
             }
             Some(Err(error)) if responses.is_terminated() => self.lose(Notice::Lost(error)),
             // A timeout without events is no loss.
-            Some(Err(error)) if error.is_timeout() && *is_confirmed => None,
-            Some(Err(error)) if error.is_timeout() => self.lose(Notice::Lost(error)),
+            Some(Err(error)) if error.kind() == ErrorKind::Timeout && *is_confirmed => None,
+            Some(Err(error)) if error.kind() == ErrorKind::Timeout => self.lose(Notice::Lost(error)),
             Some(Err(error)) => Some(Notice::Malformed(error)),
             None => {
                 self.pause();

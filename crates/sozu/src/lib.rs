@@ -47,7 +47,7 @@
 //! - The client does not send a frame that would kill Sōzu's workers.
 //! - The client keeps its sending side open until the final response, because Sōzu drops the
 //!   requests of clients that half-close.
-//! - An unknown status or content is an error that [is malformed](Error::is_malformed); its source
+//! - An unknown status or content is an error that of the kind [`Malformed`](ErrorKind::Malformed); its source
 //!   has the payload.
 //! - After a restart or an upgrade of Sōzu, the next request works.
 
@@ -65,7 +65,7 @@ mod wire;
 pub use builder::SozuBuilder;
 pub use config::ConfigError;
 pub use events::{Events, Notice};
-pub use kakehi_client::{ClientStats, Outcome, Reconnect, Status};
+pub use kakehi_client::{ClientStats, ErrorKind, Outcome, Reconnect, Status};
 pub use request::Request;
 pub use response::{Response, UnknownResponse};
 #[cfg(feature = "server")]

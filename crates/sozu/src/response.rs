@@ -10,7 +10,7 @@ use crate::command::{self, ResponseStatus, response_content::ContentType};
 /// final: [`Status::Ok`], or [`Status::Error`], which Sōzu calls FAILURE.
 ///
 /// Both its status and the kind of its content are known. A response with an unknown one is an
-/// error that keeps the bytes ([`Error::is_malformed`](crate::Error::is_malformed)).
+/// error that keeps the bytes ([`Malformed`](crate::ErrorKind::Malformed)).
 ///
 /// ```
 /// use kakehi_sozu::{Response, Status, command};

@@ -49,7 +49,7 @@ impl Sozu {
     /// connection already.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`] or [`Error::is_timeout`].
+    /// [`Unconnected`](crate::ErrorKind::Unconnected) or [`Timeout`](crate::ErrorKind::Timeout).
     ///
     /// # Cancel safety
     /// Cancel safe: there is a client or none.
@@ -143,7 +143,7 @@ impl Sozu {
     /// Has a connection ready, so that an error shows early: does nothing if one is idle.
     ///
     /// # Errors
-    /// [`Error::is_unconnected`] or, after the client's deadline, [`Error::is_timeout`].
+    /// [`Unconnected`](crate::ErrorKind::Unconnected) or, after the client's deadline, [`Deadline`](crate::ErrorKind::Deadline).
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -1,13 +1,14 @@
 //! The protocol of Sōzu's command socket.
 
 use kakehi_channel::{
-    ChannelError, Decode, Encode, Format, Sozu as Framing,
+    ChannelError, Decode, Encode, Format,
     low_level::{Buffer, Frame},
 };
+use kakehi_sozu_format::Sozu as Framing;
 
 use crate::{Request, Response, command};
 
-/// The protocol of Sōzu's command socket: the frames of [`kakehi_channel::Sozu`] and the messages
+/// The protocol of Sōzu's command socket: the frames of [`kakehi_sozu_format::Sozu`] and the messages
 /// of `sozu-command-lib`.
 ///
 /// Clients use it, and with the feature `server` also servers.

@@ -6,7 +6,7 @@ use std::{error::Error, io::IsTerminal, path::PathBuf, process::ExitCode, time::
 
 use cache::{Drain, Purge, SOCKET, Stats, Step, Warm, Watch};
 use clap::{Parser, Subcommand};
-use kakehi::client::{Client, CommandRequest, Event};
+use kakehi::client::{Client, ClientSettings, CommandRequest, Event};
 
 /// Controls the cache daemon.
 #[derive(Parser)]
@@ -41,7 +41,8 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let Arguments { socket, json, timeout, action } = arguments;
-    let client = Client::builder(socket).timeout(timeout).build();
+    let client =
+        Client::new(socket, ClientSettings { timeout: Some(timeout), ..ClientSettings::default() });
     match action {
         Action::Warm(warm) => follow(client.call(warm), json, bar).await,
         Action::Watch(watch) => follow(client.call(watch), json, |_| String::new()).await,

@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = Socket::bind(&socket).create_parent().mode(0o666).listen()?;
     tracing::info!(socket = %socket.display(), "listening");
     serve(listener, daemon::router(daemon::Cache::new(handle.clone())))
-        .access(Access::everybody())
+        .access(Access { everybody: true, ..Access::default() })
         .handle(&handle)
         .shutdown(async move { terminate.recv().await })
         .await;

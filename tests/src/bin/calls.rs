@@ -6,8 +6,8 @@
 use std::{env, error::Error, time::Duration};
 
 use kakehi_channel::{Request, Response};
-use kakehi_client::Client;
-use kakehi_server::{Context, Failure, Handle, Socket, serve};
+use kakehi_client::{Client, ClientSettings};
+use kakehi_server::{Context, Failure, Handle, Limits, Socket, serve};
 use tokio::time::sleep;
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,7 +38,7 @@ async fn answer(path: &str) -> Result<(), Box<dyn Error>> {
     };
     serve(Socket::bind(path).listen()?, handler)
         .handle(&handle)
-        .busy_poll(None)
+        .limits(Limits { busy_poll: Duration::ZERO, ..Limits::default() })
         // The client can fail before it stops the server.
         .shutdown(sleep(Duration::from_secs(120)))
         .await;
@@ -46,8 +46,12 @@ async fn answer(path: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn client(path: &str) -> Client<Request<u32>, Response<()>> {
-    let builder = Client::builder(path).typed::<u32, ()>();
-    builder.busy_poll(None).deadline(None).timeout(Duration::from_secs(20)).build()
+    let settings = ClientSettings {
+        busy_poll: Duration::ZERO,
+        timeout: Some(Duration::from_secs(20)),
+        ..ClientSettings::default()
+    };
+    Client::typed(path, settings)
 }
 
 async fn ask_one_by_one(path: &str, count: u32) -> Result<(), Box<dyn Error>> {

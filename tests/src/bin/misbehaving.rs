@@ -27,7 +27,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let usage = "usage: misbehaving SOCKET CONNECTIONS";
     let path = arguments.next().ok_or(usage)?;
     let connections = arguments.next().ok_or(usage)?.parse()?;
-    let limits = Limits { connections, connections_per_uid: connections, ..Limits::default() };
+    let limits = Limits {
+        connections,
+        connections_per_uid: connections,
+        drain_time: Duration::from_secs(1),
+        ..Limits::default()
+    };
     let (handle, mut terminate) = (Handle::default(), signal(SignalKind::terminate())?);
     let known = handle.clone();
     let handler = move |request: Request<String>, context: Context| {
@@ -37,7 +42,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     serve(Socket::bind(path).listen()?, handler)
         .limits(limits)
         .handle(&handle)
-        .drain(Duration::from_secs(1))
         .shutdown(async move {
             terminate.recv().await;
         })

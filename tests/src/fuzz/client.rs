@@ -4,8 +4,8 @@ use std::{future::pending, time::Duration};
 
 use arbitrary::Arbitrary;
 use futures::StreamExt;
-use kakehi_channel::{BufferLimits, Channel, Json};
-use kakehi_client::{Connection, Error, Outcome, Request, Response};
+use kakehi_channel::{BufferLimits, Channel, ErrorKind, Json};
+use kakehi_client::{Connection, Error, Outcome, Request, Response, Timeouts};
 use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, duplex, split};
 
 use self::plain::{End, MAX, Plain};
@@ -96,8 +96,9 @@ async fn read_request(stream: &mut ReadHalf<DuplexStream>) -> bool {
 
 async fn ask(stream: DuplexStream, says: &[&[u8]], manners: [Manner; 3]) {
     let limits = BufferLimits { initial: 64, max: MAX };
-    let channel = Channel::with_limits(stream, limits, BufferLimits::DEFAULT);
-    let mut connection = Asking::new(channel).timeout(TIMEOUT);
+    let channel = Channel::with_limits(stream, limits, BufferLimits::default());
+    let mut connection =
+        Asking::new(channel).with_timeouts(Timeouts { timeout: Some(TIMEOUT), deadline: None });
     for (number, manner) in (0..says.len()).zip(manners) {
         let id = IDS[number];
         if let Manner::Pipeline = manner {
@@ -116,7 +117,7 @@ async fn ask(stream: DuplexStream, says: &[&[u8]], manners: [Manner; 3]) {
         if !is_open {
             let error = connection.message(Request::new("z")).await.expect_err("it is closed");
             return assert!(
-                error.outcome() == Outcome::NotSent && error.is_disconnected(),
+                error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Disconnected,
                 "{error}"
             );
         }
@@ -141,7 +142,10 @@ async fn one(connection: &mut Asking, id: &str, manner: Manner, plain: &Plain) -
         match (responses.next().await.expect("there is more"), progress) {
             (Ok(response), Some(progress)) => assert_eq!(&response, progress),
             (Err(error), None) => {
-                assert!(error.is_malformed() && error.outcome() == Outcome::Unknown, "{error}");
+                assert!(
+                    error.kind() == ErrorKind::Malformed && error.outcome() == Outcome::Unknown,
+                    "{error}"
+                );
             }
             (item, progress) => panic!("{item:?} instead of {progress:?}"),
         }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use arbitrary::Arbitrary;
 use futures::StreamExt;
 use kakehi_channel::{BufferLimits, Channel, Json};
-use kakehi_client::{Connection, Request, RequestBuilder, Response, Status};
+use kakehi_client::{Connection, Request, RequestBuilder, Response, Status, Timeouts};
 use kakehi_server::{Limits, Peer, serve_stream};
 use tokio::{
     io::{DuplexStream, duplex},
@@ -133,7 +133,9 @@ impl Client<'_> {
             job.ending = if job.hangs() { Ending::Ok } else { job.ending };
         }
         let connection = self.connect();
-        let pipeline = connection.pipeline_messages(jobs.iter().map(Job::request)).timeout(None);
+        let pipeline = connection
+            .pipeline_messages(jobs.iter().map(Job::request))
+            .with_timeouts(Timeouts { timeout: None, deadline: None });
         let answers: Vec<_> = pipeline.collect().await;
         assert_eq!(answers.len(), jobs.len());
         for (job, answer) in jobs.iter().zip(answers) {

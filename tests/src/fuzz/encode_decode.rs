@@ -2,9 +2,10 @@
 
 use arbitrary::Arbitrary;
 use kakehi_channel::{
-    BufferLimits, Channel, Decode, Json, Refusal, Request, Response, Sozu, Status,
+    BufferLimits, Channel, Decode, ErrorKind, Json, Refusal, Request, Response, Status,
     low_level::LowLevel,
 };
+use kakehi_sozu_format::Sozu;
 use serde_json::{Map, Value};
 
 use super::chunks;
@@ -103,8 +104,8 @@ pub fn encode_decode(data: &[u8]) {
         let added = json.staged() + sozu.staged() - before;
         if frame.len() > limits.max || !is_readable {
             let error = staged.expect_err("it is over the limit, or too deep");
-            let is_too_deep = !is_readable && error.is_unencodable();
-            assert!(error.is_too_large() || is_too_deep, "{error}");
+            let is_too_deep = !is_readable && error.kind() == ErrorKind::Unencodable;
+            assert!(error.kind() == ErrorKind::TooLarge || is_too_deep, "{error}");
             assert_eq!(added, 0, "half a frame is staged");
             continue;
         }

@@ -4,8 +4,9 @@ use std::{fmt::Debug, task::Poll};
 
 use arbitrary::Arbitrary;
 use kakehi_channel::{
-    BufferLimits, Channel, ChannelError, Decode, Json, Sozu, low_level::LowLevel,
+    BufferLimits, Channel, ChannelError, Decode, ErrorKind, Json, low_level::LowLevel,
 };
+use kakehi_sozu_format::Sozu;
 use serde_json::Value;
 
 use crate::wire::{Raw, Script, poll_once};
@@ -39,9 +40,9 @@ impl End {
         error.is_fatal()
             && match self {
                 Self::Clean => false,
-                Self::Truncated => error.is_truncated(),
-                Self::TooLarge => error.is_too_large(),
-                Self::InvalidLength => error.is_invalid_length(),
+                Self::Truncated => error.kind() == ErrorKind::Disconnected,
+                Self::TooLarge => error.kind() == ErrorKind::TooLarge,
+                Self::InvalidLength => error.kind() == ErrorKind::Malformed,
             }
     }
 }
@@ -122,7 +123,7 @@ where
                 received += size;
             }
             (Some(Err(error)), Some((size, Err(payload)))) => {
-                assert!(error.is_malformed() && !error.is_fatal(), "{error}");
+                assert!(error.kind() == ErrorKind::Malformed && !error.is_fatal(), "{error}");
                 assert_eq!(error.payload().expect("it is kept"), payload);
                 received += size;
             }

@@ -2,10 +2,7 @@
 
 use std::fmt::Debug;
 
-use kakehi_channel::{
-    Decode, Json,
-    low_level::{Buffer, encode_frame},
-};
+use kakehi_channel::{Decode, Encode, ErrorKind, Json, low_level::Buffer};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::plain::Fields;
@@ -28,11 +25,13 @@ fn agree<M: DeserializeOwned + Serialize + PartialEq + Debug>(payload: &[u8], pl
             assert_eq!(message, plain);
             message
         }
-        (Err(error), None) => return assert!(error.is_malformed() && !error.is_fatal(), "{error}"),
+        (Err(error), None) => {
+            return assert!(error.kind() == ErrorKind::Malformed && !error.is_fatal(), "{error}");
+        }
         (read, plain) => panic!("{read:?}, and by the page {plain:?}"),
     };
     let mut frame = Buffer::new(64, 1 << 20);
-    encode_frame(&mut json, &message, &mut frame, 1 << 20).expect("it was read");
+    json.encode_frame(&message, &mut frame, 1 << 20).expect("it was read");
     let (payload, delimiter) = frame.data().split_at(frame.len() - 1);
     assert_eq!(delimiter, [0]);
     assert!(!payload.contains(&0), "JSON has no NUL byte");

@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use futures::{SinkExt, StreamExt, TryStreamExt};
-use kakehi_channel::Channel;
+use kakehi_channel::{Channel, ErrorKind};
 use kakehi_tests::wire::poll_once;
 
 use crate::soon;
@@ -59,7 +59,7 @@ async fn the_connection_ends_with_the_second_half() {
     assert!(matches!(poll_once(right.next()), Poll::Pending), "one half is left");
     drop(receiving);
     assert!(soon(right.next()).await.is_none());
-    assert!(right.send(1).await.unwrap_err().is_disconnected());
+    assert_eq!(right.send(1).await.unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
 #[tokio::test]

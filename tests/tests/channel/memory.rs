@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures::future::join;
-use kakehi_channel::{BufferLimits, Channel, Decode, Encode, Json, Sozu, low_level::LowLevel};
+use kakehi_channel::{BufferLimits, Channel, Decode, Encode, ErrorKind, Json, low_level::LowLevel};
+use kakehi_sozu_format::Sozu;
 use kakehi_tests::wire::{Raw, Script, Step, poll_once, sozu_frame};
 use tokio::{
     io::AsyncWriteExt,
@@ -74,7 +75,7 @@ fn a_frame_on_its_way_holds_at_most_four_times_what_has_come_of_it() {
 fn a_message_that_was_too_large_to_send_leaves_no_memory_behind() {
     let mut channel = Channel::<String, (), Json, _>::new(Script::default());
     let pieces = vec!["x".repeat(1000); 2000];
-    assert!(channel.stage(&pieces).unwrap_err().is_too_large());
+    assert_eq!(channel.stage(&pieces).unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(channel.memory(), 0);
 }
 
@@ -90,7 +91,7 @@ async fn feed_waits_for_a_peer_that_does_not_read_and_memory_stays_bounded() {
     while timeout(SECOND, channel.feed(message.clone())).await.is_ok() {
         fed += 1;
         assert!(channel.staged() < HIGH_WATER + FRAME, "{}", channel.staged());
-        let most = 2 * (HIGH_WATER + FRAME) + BufferLimits::DEFAULT.initial;
+        let most = 2 * (HIGH_WATER + FRAME) + BufferLimits::default().initial;
         assert!((channel.staged()..=most).contains(&channel.memory()), "{}", channel.memory());
     }
     assert_eq!(start.elapsed(), SECOND, "only the last one waited");
@@ -123,7 +124,7 @@ async fn one_half_frame_and_no_more_is_kept_for_the_patient() {
     assert_eq!(channel.next().await.unwrap().unwrap(), 1);
     assert!(poll_once(channel.next()).is_pending());
     assert!(
-        (1..=BufferLimits::DEFAULT.initial).contains(&channel.memory()),
+        (1..=BufferLimits::default().initial).contains(&channel.memory()),
         "{}",
         channel.memory()
     );

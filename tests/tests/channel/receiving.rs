@@ -1,11 +1,12 @@
 //! Receiving messages from literal bytes.
 
-use std::{io::ErrorKind, task::Poll};
+use std::{io, task::Poll};
 
 use futures::stream::FusedStream;
 use kakehi_channel::{
-    BufferLimits, Channel, ChannelError, Decode, Format, Json, Sozu, low_level::LowLevel,
+    BufferLimits, Channel, ChannelError, Decode, ErrorKind, Format, Json, low_level::LowLevel,
 };
+use kakehi_sozu_format::Sozu;
 use kakehi_tests::wire::{Raw, Script, Step, poll_once, sozu_frame};
 use prost::Message;
 use tokio::io::AsyncWriteExt;
@@ -64,7 +65,7 @@ fn a_malformed_json_frame_spares_the_next_one() {
     assert_eq!(item(&mut channel).unwrap(), 1);
     for payload in ["not a u8", ""] {
         let error = item(&mut channel).unwrap_err();
-        assert!(error.is_malformed() && !error.is_fatal(), "{error}");
+        assert!(error.kind() == ErrorKind::Malformed && !error.is_fatal(), "{error}");
         assert_eq!(error.payload().unwrap(), payload);
         assert!(!channel.is_terminated());
     }
@@ -78,7 +79,7 @@ fn a_malformed_sozu_frame_spares_the_next_one() {
     let mut channel = by_steps::<Count, Sozu>(frames.map(Step::Bytes));
     assert_eq!(item(&mut channel).unwrap(), Count { count: 1 });
     let error = item(&mut channel).unwrap_err();
-    assert!(error.is_malformed() && !error.is_fatal(), "{error}");
+    assert!(error.kind() == ErrorKind::Malformed && !error.is_fatal(), "{error}");
     assert_eq!(error.payload().unwrap(), &unfinished_number[..]);
     assert_eq!(item(&mut channel).unwrap(), Count { count: 2 });
 }
@@ -89,7 +90,7 @@ fn a_frame_over_the_limit_is_one_error_and_then_the_stream_is_over() {
     let mut channel = by_steps::<u8, Json>(steps.map(|bytes| Step::Bytes(bytes.into())));
     assert_eq!(item(&mut channel).unwrap(), 1);
     let error = item(&mut channel).unwrap_err();
-    assert!(error.is_too_large() && error.is_fatal(), "{error}");
+    assert!(error.kind() == ErrorKind::TooLarge && error.is_fatal(), "{error}");
     assert_eq!(error.to_string(), "a frame of 17 bytes or more is over the limit of 16 bytes");
     is_over(&mut channel);
 }
@@ -101,7 +102,7 @@ fn lost_boundaries_are_one_error_and_then_the_stream_is_over() {
         by_steps::<Count, Sozu>([good, bad, good].map(|bytes| Step::Bytes(bytes.into())));
     assert_eq!(item(&mut channel).unwrap(), Count { count: 1 });
     let error = item(&mut channel).unwrap_err();
-    assert!(error.is_invalid_length() && error.is_fatal(), "{error}");
+    assert!(error.kind() == ErrorKind::Malformed && error.is_fatal(), "{error}");
     assert_eq!(error.to_string(), "a frame cannot be 3 bytes long: the length itself takes 8");
     is_over(&mut channel);
 }
@@ -120,7 +121,7 @@ where
                 assert_eq!(&item(&mut channel).unwrap(), message);
             }
             let error = item(&mut channel).unwrap_err();
-            assert!(error.is_truncated() && error.is_disconnected() && error.is_fatal());
+            assert!(error.kind() == ErrorKind::Disconnected && error.is_fatal());
             let words = format!("the connection ended inside a frame, after {cut} bytes of it");
             assert_eq!(error.to_string(), words);
             is_over(&mut channel);
@@ -167,7 +168,7 @@ fn a_channel_that_may_receive_nothing_ends_cleanly_too() {
     ends(&mut channel);
     let byte = Script::new([Step::Bytes(vec![0])]);
     let mut channel = Channel::<u8, u8, Json, _>::with_limits(byte, none, none);
-    assert!(item(&mut channel).unwrap_err().is_too_large());
+    assert_eq!(item(&mut channel).unwrap_err().kind(), ErrorKind::TooLarge);
     is_over(&mut channel);
 }
 
@@ -176,11 +177,11 @@ fn an_io_error_comes_after_what_was_read_and_then_the_stream_is_over() {
     for read in [&b"1\0"[..], b"1\x002"] {
         let [read, more] = [read, b"3\0"].map(|bytes| Step::Bytes(bytes.to_vec()));
         let mut channel =
-            by_steps::<u8, Json>([read, Step::Fail(ErrorKind::ConnectionReset), more]);
+            by_steps::<u8, Json>([read, Step::Fail(io::ErrorKind::ConnectionReset), more]);
         assert_eq!(item(&mut channel).unwrap(), 1);
         let error = item(&mut channel).unwrap_err();
-        assert_eq!(error.io_kind(), Some(ErrorKind::ConnectionReset));
-        assert!(error.is_disconnected() && error.is_fatal() && !error.is_truncated(), "{error}");
+        assert_eq!(error.io_kind(), Some(io::ErrorKind::ConnectionReset));
+        assert!(error.kind() == ErrorKind::Disconnected && error.is_fatal(), "{error}");
         is_over(&mut channel);
     }
 }

@@ -219,7 +219,7 @@ fn a_request_over_the_limit_is_76_too_and_not_sent() {
 #[test]
 fn as_much_is_taken_from_standard_input_as_a_request_may_have() {
     let jobs = Jobs::start();
-    let max = kakehi_channel::BufferLimits::DEFAULT.max;
+    let max = kakehi_channel::BufferLimits::default().max;
     for (size, code) in [(max, 0), (max + 1, 76)] {
         let mut file = tempfile::tempfile().unwrap();
         let request = r#"{"command":"status"}"#;

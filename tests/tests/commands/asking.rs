@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kakehi::{
     Command, Describe, Refusal, Router,
-    client::{Client, Event, Outcome},
+    client::{Client, ErrorKind, Event, Outcome},
     server::{Context, Failure, Limits, Socket, serve},
     testing,
 };
@@ -147,7 +147,7 @@ async fn keep_alives_hold_a_slow_call_and_a_deadline_ends_it() {
     client.call(Sleep { seconds: 60 }).timeout(timeout).await.unwrap();
     let start = Instant::now();
     let error = client.call(Sleep { seconds: 60 }).deadline(timeout).await.unwrap_err();
-    assert!(error.is_deadline(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
     assert!(start.elapsed() < Duration::from_secs(2));
 }
 

@@ -375,7 +375,9 @@ async fn long_ids_do_not_hide_the_list_from_others() {
 async fn a_long_list_ends_with_the_number_of_the_rest() {
     let limits = Limits { connections: 400, connections_per_uid: 400, ..Limits::default() };
     let server = testing::connect_with(|listener| {
-        serve(listener, router()).limits(limits).access(Access::everybody())
+        serve(listener, router())
+            .limits(limits)
+            .access(Access { everybody: true, ..Access::default() })
     });
     for _ in 0..300 {
         drop(start(&server, 1, "a", WALK));

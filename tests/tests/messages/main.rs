@@ -9,8 +9,7 @@ mod trace;
 use std::fmt::Debug;
 
 use kakehi_channel::{
-    ChannelError, Decode, Encode, Json, Request, Response,
-    low_level::{Buffer, encode_frame},
+    ChannelError, Decode, Encode, ErrorKind, Json, Request, Response, low_level::Buffer,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -25,7 +24,7 @@ where
     Json: Encode<M>,
 {
     let mut out = Buffer::new(64, 1 << 20);
-    encode_frame(&mut Json::default(), message, &mut out, 1 << 20).unwrap();
+    Json::default().encode_frame(message, &mut out, 1 << 20).unwrap();
     let (payload, delimiter) = out.data().split_at(out.len() - 1);
     assert_eq!(delimiter, [0]);
     String::from_utf8(payload.into()).unwrap()
@@ -41,7 +40,7 @@ fn is<M: DeserializeOwned + Serialize + PartialEq + Debug>(text: &str, message: 
 fn is_no<M: DeserializeOwned + Debug>(bytes: impl AsRef<[u8]>, words: &[&str]) {
     let shown = String::from_utf8_lossy(bytes.as_ref()).into_owned();
     let Err(error) = read::<M>(bytes) else { panic!("{shown} was read") };
-    assert!(error.is_malformed(), "{shown}: {error}");
+    assert_eq!(error.kind(), ErrorKind::Malformed, "{shown}: {error}");
     for word in words {
         assert!(error.to_string().contains(word), "{shown}: {error}, without {word}");
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kakehi_channel::{ChannelError, Refusal, Request, Response};
+use kakehi_channel::{ErrorKind, Refusal, Request, Response};
 use kakehi_server::{Answer, Context, Failure, Handler};
 use serde::{Serialize, Serializer, ser::Error as _};
 use tokio::{
@@ -122,7 +122,7 @@ impl Running {
             0 => self.context.progress(&message).await,
             _ => self.context.progress_with(&message, &self.content(size)).await,
         };
-        if sent.as_ref().is_err_and(ChannelError::is_too_large) {
+        if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge) {
             return Err(Stopped);
         }
         if self.is_cancelled() {

@@ -128,5 +128,6 @@ pub(crate) fn limits(rng: &mut Rng) -> Limits {
         max_timeout: maybe(rng, 30, |rng| milliseconds(rng, 20..=500)),
         max_deadline: maybe(rng, 50, |rng| milliseconds(rng, 50..=2000)),
         cleanup_time: milliseconds(rng, 0..=300),
+        ..limits
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kakehi_server::{Handle, serve};
+use kakehi_server::{Handle, Limits, serve};
 use tokio::{
     runtime::{Builder, Handle as Runtime},
     select,
@@ -54,15 +54,15 @@ async fn live(world: &World) {
     let handle = Handle::default();
     let drain = milliseconds(&mut rng, 0..=500);
     let hook = world.clone();
+    let limits = Limits { drain_time: drain, ..world.lock().court.limits.clone() };
     let server = serve(door, Simulated(world.clone()))
-        .limits(world.lock().court.limits.clone())
+        .limits(limits)
         .access(access())
         .authorize(move |_, request| {
             let token = request.command.as_ref().map(|command| command.token);
             let is_denied = token.is_some_and(|token| hook.run(token, |run| run.plan.is_denied));
             if is_denied { Err("denied".into()) } else { Ok(()) }
         })
-        .drain(drain)
         .handle(&handle);
     world.lock().court.journal.tell(&server);
     let mut server = tokio::spawn(server.into_future());

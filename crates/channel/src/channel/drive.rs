@@ -9,12 +9,13 @@ use std::{
 
 use bytes::BytesMut;
 use futures::{Sink, SinkExt, Stream, StreamExt, stream::FusedStream};
+use kakehi_buffer::spare;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::{Framed, FramedParts};
 
 use crate::{
     BusyPoll, Channel, ChannelError, Decode, Encode, Format, codec::Nothing, format::Frame,
-    low_level::Buffer, spare,
+    low_level::Buffer,
 };
 
 /// From how many staged bytes on a feed writes.
@@ -133,21 +134,18 @@ pub trait LowLevel {
     /// what is [`staged`](Self::staged).
     ///
     /// # Errors
-    /// [`ChannelError::is_unencodable`] or [`ChannelError::is_too_large`]: nothing was staged.
+    /// [`Unencodable`](crate::ErrorKind::Unencodable) or [`TooLarge`](crate::ErrorKind::TooLarge): nothing was staged.
     fn stage<M: ?Sized>(&mut self, message: &M) -> Result<(), ChannelError>
     where
         Self::Format: Encode<M>,
         Self::Stream: AsyncWrite + Unpin;
 
-    /// Stages frames from [`encode_frame`](crate::low_level::encode_frame) and leaves `frames`
+    /// Stages frames from [`encode_frame`](Encode::encode_frame) and leaves `frames`
     /// empty. Copies no byte if nothing is staged yet.
     fn stage_frames(&mut self, frames: &mut Buffer);
 
     /// How many bytes are staged and not yet written.
     fn staged(&self) -> usize;
-
-    /// The largest frame that may be sent, in bytes.
-    fn max_outgoing(&self) -> usize;
 
     /// Writes all that is staged, like `poll_flush` of the channel's sink.
     ///
@@ -178,6 +176,9 @@ pub trait LowLevel {
 
     /// The byte stream. Reading from it or writing to it breaks the framing.
     fn stream_mut(&mut self) -> &mut Self::Stream;
+
+    /// The format, to give it the state that its default has not.
+    fn format_mut(&mut self) -> &mut Self::Format;
 }
 
 impl<Tx, Rx, F, S> LowLevel for Channel<Tx, Rx, F, S> {
@@ -198,10 +199,6 @@ impl<Tx, Rx, F, S> LowLevel for Channel<Tx, Rx, F, S> {
 
     fn staged(&self) -> usize {
         self.framed.write_buffer().len()
-    }
-
-    fn max_outgoing(&self) -> usize {
-        self.framed.codec().max_outgoing()
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>>
@@ -266,6 +263,10 @@ impl<Tx, Rx, F, S> LowLevel for Channel<Tx, Rx, F, S> {
     fn stream_mut(&mut self) -> &mut S {
         self.framed.get_mut()
     }
+
+    fn format_mut(&mut self) -> &mut F {
+        &mut self.framed.codec_mut().format
+    }
 }
 
 impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
@@ -274,10 +275,11 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kakehi_channel::ChannelError> {
+    /// use kakehi_channel::ErrorKind;
     /// let (left, mut right) = kakehi_channel::Channel::<u8, u8>::pair()?;
     /// let mut left = left.with_messages::<String, u8>();
     /// left.send("seven".into()).await?;
-    /// assert!(right.next().await.expect("a text").unwrap_err().is_malformed());
+    /// assert_eq!(right.next().await.expect("a text").unwrap_err().kind(), ErrorKind::Malformed);
     /// # Ok(()) }
     /// ```
     #[must_use]
@@ -309,15 +311,6 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
     /// ```
     #[must_use]
     pub fn busy_poll(self, wrap: impl FnOnce(S) -> BusyPoll<S>) -> Channel<Tx, Rx, F, BusyPoll<S>> {
-        self.over(wrap, BusyPoll::expect_rest)
-    }
-
-    /// The same channel over another stream.
-    fn over<T>(
-        self,
-        wrap: impl FnOnce(S) -> T,
-        expect_rest: fn(&mut T) -> bool,
-    ) -> Channel<Tx, Rx, F, T> {
         let mut from = self.framed.into_parts();
         from.codec.give_back(&mut from.read_buf);
         let mut framed = if from.read_buf.is_empty() {
@@ -329,14 +322,11 @@ impl<Tx, Rx, F, S> Channel<Tx, Rx, F, S> {
             Framed::from_parts(to)
         };
         *framed.write_buffer_mut() = from.write_buf;
-        Channel { framed, expect_rest, over: self.over, messages: self.messages }
-    }
-}
-
-impl<Tx, Rx, F, S> Channel<Tx, Rx, F, BusyPoll<S>> {
-    /// Unwraps the byte stream, which is no longer polled.
-    #[must_use]
-    pub fn without_busy_poll(self) -> Channel<Tx, Rx, F, S> {
-        self.over(BusyPoll::into_inner, |_| false)
+        Channel {
+            framed,
+            expect_rest: BusyPoll::expect_rest,
+            over: self.over,
+            messages: self.messages,
+        }
     }
 }

@@ -83,11 +83,12 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::ErrorKind;
 
     #[test]
     fn a_key_that_is_not_ascii_is_malformed_in_a_map_with_bool_keys() {
         let decoded: Result<HashMap<bool, u8>, _> = Json::default().decode("{\"é\":1}".as_bytes());
-        assert!(decoded.unwrap_err().is_malformed());
+        assert_eq!(decoded.unwrap_err().kind(), ErrorKind::Malformed);
     }
 
     #[test]
@@ -103,6 +104,6 @@ mod tests {
 
         let decoded: Result<HashMap<String, Lenient>, _> =
             Json::default().decode(br#"{"b":{"a":300}"#);
-        assert!(decoded.unwrap_err().is_malformed());
+        assert_eq!(decoded.unwrap_err().kind(), ErrorKind::Malformed);
     }
 }

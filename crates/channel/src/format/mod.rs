@@ -1,19 +1,15 @@
 //! Formats: how frames are found, decoded and encoded. They see bytes, never a socket.
 
 mod json;
-#[cfg(feature = "sozu")]
-mod sozu;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
 pub use json::Json;
-#[cfg(feature = "sozu")]
-pub use sozu::Sozu;
 
 use crate::{
-    ChannelError,
+    ChannelError, ErrorKind,
     low_level::{Buffer, Full},
 };
 
@@ -22,7 +18,7 @@ use crate::{
 /// The size of a frame includes its delimiter or header.
 ///
 /// ```
-/// use kakehi_channel::{ChannelError, Format, low_level::Frame};
+/// use kakehi_channel::{ErrorKind, ChannelError, Format, low_level::Frame};
 ///
 /// /// Lines of text.
 /// #[derive(Default)]
@@ -41,7 +37,7 @@ use crate::{
 ///
 /// assert_eq!(Lines.find(b"one\ntwo", 100).unwrap(), Some(Frame { payload: 0..3, len: 4 }));
 /// assert_eq!(Lines.find(b"one", 100).unwrap(), None);
-/// assert!(Lines.find(b"one", 3).unwrap_err().is_too_large());
+/// assert_eq!(Lines.find(b"one", 3).unwrap_err().kind(), ErrorKind::TooLarge);
 /// ```
 pub trait Format {
     /// Finds one whole frame of at most `max` bytes at the start of `data`. Returns `None` if more
@@ -68,14 +64,14 @@ pub struct Frame {
 /// Decodes messages of type `T`.
 ///
 /// ```
-/// use kakehi_channel::{Decode, ChannelError, Json};
+/// use kakehi_channel::{ChannelError, Decode, ErrorKind, Json};
 ///
 /// fn numbers(mut format: impl Decode<Vec<u8>>, payload: &[u8]) -> Result<Vec<u8>, ChannelError> {
 ///     format.decode(payload)
 /// }
 ///
 /// assert_eq!(numbers(Json::default(), b"[1,2]").unwrap(), [1, 2]);
-/// assert!(numbers(Json::default(), b"nonsense").unwrap_err().is_malformed());
+/// assert_eq!(numbers(Json::default(), b"nonsense").unwrap_err().kind(), ErrorKind::Malformed);
 /// ```
 pub trait Decode<T>: Format {
     /// Decodes the payload of one frame.
@@ -89,7 +85,7 @@ pub trait Decode<T>: Format {
 /// Encodes messages of type `T`.
 ///
 /// ```
-/// use kakehi_channel::{Encode, ChannelError, Json, low_level::Buffer};
+/// use kakehi_channel::{ErrorKind, Encode, ChannelError, Json, low_level::Buffer};
 ///
 /// fn number(mut format: impl Encode<u8>, out: &mut Buffer) -> Result<(), ChannelError> {
 ///     format.encode(&7, out)
@@ -98,48 +94,41 @@ pub trait Decode<T>: Format {
 /// let mut out = Buffer::new(64, 1024);
 /// number(Json::default(), &mut out).unwrap();
 /// assert_eq!(out.data(), b"7\0");
-/// assert!(number(Json::default(), &mut Buffer::fixed(1)).unwrap_err().is_too_large());
+/// assert_eq!(number(Json::default(), &mut Buffer::fixed(1)).unwrap_err().kind(), ErrorKind::TooLarge);
+///
+/// let error = Json::default().encode_frame("not so short", &mut out, 10).unwrap_err();
+/// assert_eq!((error.kind(), out.data()), (ErrorKind::TooLarge, &b"7\0"[..]));
 /// ```
 pub trait Encode<T: ?Sized>: Format {
     /// Appends the message to `out` as one frame. After an error, `out` may contain a part of it;
-    /// [`encode_frame`] removes that part.
+    /// [`encode_frame`](Self::encode_frame) removes that part.
     ///
     /// # Errors
     /// If the message cannot be encoded, or `out` is full.
     fn encode(&mut self, message: &T, out: &mut Buffer) -> Result<(), ChannelError>;
-}
 
-/// Appends `message` to `out` as one frame of at most `max` bytes. After an error, `out` is
-/// unchanged.
-///
-/// ```
-/// use kakehi_channel::{Json, low_level::{Buffer, encode_frame}};
-///
-/// let mut out = Buffer::new(64, 1024);
-/// encode_frame(&mut Json::default(), "short", &mut out, 10).unwrap();
-/// let error = encode_frame(&mut Json::default(), "not so short", &mut out, 10).unwrap_err();
-/// assert!(error.is_too_large());
-/// assert_eq!(out.data(), b"\"short\"\0");
-/// ```
-///
-/// # Errors
-/// If the message cannot be encoded, is over `max`, or does not fit into `out`.
-#[inline]
-pub fn encode_frame<F: Encode<T>, T: ?Sized>(
-    format: &mut F,
-    message: &T,
-    out: &mut Buffer,
-    max: usize,
-) -> Result<(), ChannelError> {
-    let before = out.len();
-    let max = max.min(out.max() - before);
-    let result = match format.encode(message, out) {
-        Ok(()) if out.len() - before <= max => return Ok(()),
-        Err(error) if !error.is_too_large() => Err(error),
-        _ => Err(ChannelError::too_large(max.saturating_add(1), max)),
-    };
-    out.truncate(before);
-    result
+    /// Appends `message` to `out` as one frame of at most `max` bytes. After an error, `out` is
+    /// unchanged.
+    ///
+    /// # Errors
+    /// If the message cannot be encoded, is over `max`, or does not fit into `out`.
+    #[inline]
+    fn encode_frame(
+        &mut self,
+        message: &T,
+        out: &mut Buffer,
+        max: usize,
+    ) -> Result<(), ChannelError> {
+        let before = out.len();
+        let max = max.min(out.max() - before);
+        let result = match self.encode(message, out) {
+            Ok(()) if out.len() - before <= max => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::TooLarge => Err(error),
+            _ => Err(ChannelError::too_large(max.saturating_add(1), max)),
+        };
+        out.truncate(before);
+        result
+    }
 }
 
 /// A message did not fit into its buffer.

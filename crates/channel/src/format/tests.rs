@@ -11,7 +11,7 @@ use proptest::{
 use tokio_util::codec::Decoder as _;
 
 use super::{Decode, Format, Frame, Json};
-use crate::{BufferLimits, ChannelError, codec::Codec};
+use crate::{BufferLimits, ChannelError, ErrorKind, codec::Codec};
 
 const MAX: usize = 4_000;
 
@@ -118,6 +118,6 @@ fn in_a_channels_codec_each_byte_is_looked_at_once_too() {
 fn a_frame_over_the_limit_is_not_looked_at_beyond_the_limit() {
     let mut json = Json::default();
     assert_eq!(json.find(b"1234", 8).unwrap(), None);
-    assert!(json.find(b"1234567890\0", 8).unwrap_err().is_too_large());
+    assert_eq!(json.find(b"1234567890\0", 8).unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(json.looked_at, 8);
 }

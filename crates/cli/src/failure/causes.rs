@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
-use kakehi_client::{Error, Outcome, Refusal};
+use kakehi_client::{Error, ErrorKind, Outcome, Refusal};
 
 use super::{Failure, MAY_HAVE_DONE};
 use crate::{
@@ -16,8 +16,9 @@ impl From<Error<Answer>> for Failure {
         if let Some(ssh) = of_ssh(&error) {
             return ssh;
         }
-        if let Some(answer) =
-            error.response().filter(|_| error.outcome() == Outcome::Failed && error.is_deadline())
+        if let Some(answer) = error
+            .response()
+            .filter(|_| error.outcome() == Outcome::Failed && error.kind() == ErrorKind::Deadline)
         {
             return Self::late(&answer.response.message);
         }
@@ -58,12 +59,12 @@ fn of_ssh(error: &Error<Answer>) -> Option<Failure> {
 type Kind = (u8, &'static str, &'static str, &'static str);
 
 fn kind(error: &Error<Answer>) -> Kind {
-    if error.is_deadline() {
+    if error.kind() == ErrorKind::Deadline {
         let remedy =
             "see the running requests: `kakehi status`; allow more time: --deadline (0: no limit)";
         return (exit::TIMEOUT, "deadline", "the deadline passed", remedy);
     }
-    if error.is_timeout() {
+    if error.kind() == ErrorKind::Timeout {
         let remedy = "find the cause: `kakehi doctor`; wait longer: --timeout (0: no limit)";
         return (exit::TIMEOUT, "timeout", "the server does not answer", remedy);
     }
@@ -72,18 +73,18 @@ fn kind(error: &Error<Answer>) -> Kind {
         let what = "the request was done, but its answer cannot be read";
         return (exit::PROTOCOL, "unreadable", what, remedy);
     }
-    if error.is_wrong_server() {
+    if error.kind() == ErrorKind::WrongServer {
         let remedy = "do not trust this server; correct --server-uid, or find out who started it";
         return (exit::PERMISSION, "permission", "another user runs the server", remedy);
     }
-    if error.is_unconnected() {
+    if error.kind() == ErrorKind::Unconnected {
         return unconnected(error);
     }
-    if error.is_too_large() {
+    if error.kind() == ErrorKind::TooLarge {
         let remedy = "ask for less at once";
         return (exit::PROTOCOL, "too_large", "a message is too large", remedy);
     }
-    if error.is_malformed() || error.is_unexpected() {
+    if error.kind() == ErrorKind::Malformed || error.kind() == ErrorKind::Unexpected {
         let remedy = "check that a Kakehi server of this version listens on the socket";
         return (exit::PROTOCOL, "protocol", "the server sent an invalid response", remedy);
     }

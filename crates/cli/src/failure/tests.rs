@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use kakehi_channel::{BufferLimits, Channel};
-use kakehi_client::{Client, ClientBuilder, Connection, Error};
+use kakehi_client::{Client, ClientSettings, Connection, Error, Timeouts};
 use tokio::{
     io::AsyncWriteExt,
     net::{UnixListener, UnixStream},
@@ -28,9 +28,10 @@ async fn answered(text: &str, stays: bool) -> Asked {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let incoming = BufferLimits { initial: 16, max: 400 };
     let channel: Channel<_, _, Verbatim> =
-        Channel::with_limits(ours, incoming, BufferLimits::DEFAULT);
+        Channel::with_limits(ours, incoming, BufferLimits::default());
     let patience = if text.is_empty() && stays { 50 } else { 20_000 };
-    let mut connection = Connection::new(channel).timeout(Duration::from_millis(patience));
+    let mut connection = Connection::new(channel)
+        .with_timeouts(Timeouts { timeout: Some(Duration::from_millis(patience)), deadline: None });
     let question = Question::parse(r#"{"id":"a"}"#).unwrap();
     let serving = async {
         theirs.readable().await.unwrap();
@@ -47,8 +48,8 @@ async fn answered(text: &str, stays: bool) -> Asked {
     }
 }
 
-fn client(path: &Path) -> ClientBuilder<Question, Answer, Verbatim> {
-    ClientBuilder::new(path).timeout(Duration::from_secs(20))
+fn client(path: &Path, settings: ClientSettings) -> Client<Question, Answer, Verbatim> {
+    Client::typed(path, ClientSettings { timeout: Some(Duration::from_secs(20)), ..settings })
 }
 
 async fn ask(client: Client<Question, Answer, Verbatim>) -> Asked {
@@ -94,7 +95,11 @@ async fn the_deadline_and_the_timeout_have_different_words() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let _listener = UnixListener::bind(&path).unwrap();
-    let asked = ask(client(&path).deadline(Duration::from_millis(30)).build()).await;
+    let asked = ask(client(
+        &path,
+        ClientSettings { deadline: Some(Duration::from_millis(30)), ..ClientSettings::default() },
+    ))
+    .await;
     assert_eq!(facts(asked), (exit::TIMEOUT, "deadline", Outcome::Unknown));
 }
 
@@ -107,16 +112,20 @@ async fn without_a_connection_the_request_is_not_sent() {
     drop(UnixListener::bind(path("stale")).unwrap());
     let _listener = UnixListener::bind(path("socket")).unwrap();
     for name in ["none", "none/none", "file", "file/none", "stale"] {
-        let asked = ask(client(&path(name)).build()).await;
+        let asked = ask(client(&path(name), ClientSettings::default())).await;
         assert_eq!(facts(asked), (exit::NOT_RUNNING, "not_running", NotSent), "{name}");
     }
     let other = rustix::process::geteuid().as_raw() + 1;
-    let asked = ask(client(&path("socket")).expect_server_uid(other).build()).await;
+    let asked = ask(client(
+        &path("socket"),
+        ClientSettings { server_uid: Some(other), ..ClientSettings::default() },
+    ))
+    .await;
     assert_eq!(facts(asked), (exit::PERMISSION, "permission", NotSent));
 
     fs::set_permissions(path("socket"), PermissionsExt::from_mode(0o000)).unwrap();
     if !rustix::process::geteuid().is_root() {
-        let asked = ask(client(&path("socket")).build()).await;
+        let asked = ask(client(&path("socket"), ClientSettings::default())).await;
         assert_eq!(facts(asked), (exit::PERMISSION, "permission", NotSent));
     }
 }
@@ -138,7 +147,7 @@ async fn a_server_whose_queue_is_full_is_busy() {
             }
         }
     }
-    let asked = ask(client(&path).build()).await;
+    let asked = ask(client(&path, ClientSettings::default())).await;
     assert_eq!(facts(asked), (exit::BUSY, "busy", Outcome::NotSent));
 }
 
@@ -148,7 +157,8 @@ async fn a_request_over_the_limit_is_not_sent() {
     let path = folder.path().join("socket");
     let _listener = UnixListener::bind(&path).unwrap();
     let tight = BufferLimits { initial: 10, max: 10 };
-    let asked = ask(client(&path).limits(BufferLimits::CLIENT, tight).build()).await;
+    let asked =
+        ask(client(&path, ClientSettings { outgoing: tight, ..ClientSettings::default() })).await;
     assert_eq!(facts(asked), (exit::PROTOCOL, "too_large", Outcome::NotSent));
 }
 

@@ -1,6 +1,6 @@
 //! A node for a server that listens on a socket.
 
-use kakehi_client::Client;
+use kakehi_client::{Client, ClientSettings};
 use kakehi_fleet::{Keys, Node};
 
 use super::{Stop, arguments::BridgeArguments, of};
@@ -20,7 +20,8 @@ pub(super) async fn run(arguments: BridgeArguments, options: &Options) -> Result
     }
     let mut signals = Signals::new(false)?;
     let socket = reach::examined(options);
-    let client = Client::builder(socket).pool_size(POOL).build();
+    let client =
+        Client::new(socket, ClientSettings { pool_size: POOL, ..ClientSettings::default() });
     let handle = kakehi_server::Handle::default();
     let mut node = Node::connect(of(broker), node.as_str());
     if let Some(path) = journal {

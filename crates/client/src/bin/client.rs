@@ -12,7 +12,7 @@
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
-use kakehi_client::{Channel, Connection, Request, Response, Status, default_socket};
+use kakehi_client::{Channel, Connection, ErrorKind, Request, Response, Status, default_socket};
 use serde_json::json;
 
 const USAGE: &str = "usage: client [--socket PATH] [--timeout SECONDS]";
@@ -60,7 +60,7 @@ async fn connect(socket: Option<PathBuf>) -> Result<Connection, Box<dyn Error>> 
     }
     let reason = match default_socket() {
         Ok(path) => match Connection::connect(&path).await {
-            Err(error) if error.is_unconnected() => {
+            Err(error) if error.kind() == ErrorKind::Unconnected => {
                 format!("no server listens on {}", path.display())
             }
             connected => return Ok(connected?),

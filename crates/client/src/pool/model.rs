@@ -12,7 +12,7 @@ use shuttle::{future::block_on, thread};
 use tokio::time::Instant;
 
 use super::{Dial, Dialing, Pool, Slot};
-use crate::connect::Connector;
+use crate::{ClientSettings, connect::Connector};
 
 /// How many interleavings are tried, of each of two kinds.
 const TIMES: usize = 5_000;
@@ -53,7 +53,8 @@ impl Dial<Transport> for Dialer {
 }
 
 fn pool() -> Arc<Pool<Transport>> {
-    Arc::new(Pool::new(Connector::new("/nowhere".into()), Dialer, SIZE, None))
+    let settings = ClientSettings { pool_size: SIZE, idle_time: None, ..ClientSettings::default() };
+    Arc::new(Pool::new(Connector { path: "/nowhere".into(), settings }, Dialer))
 }
 
 fn check(model: impl Fn() + Send + Sync + Clone + 'static) {

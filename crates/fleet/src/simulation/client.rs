@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kakehi_channel::{Request, Response, Status};
+use kakehi_channel::{ErrorKind, Request, Response, Status};
 use kakehi_client::{Error, Outcome};
 use tokio::{
     select,
@@ -139,13 +139,13 @@ fn failed(
     (token, is_complete): (usize, bool),
 ) -> Report {
     let text = error.to_string();
-    if error.is_timeout() || error.is_deadline() {
-        let limit = if error.is_deadline() { ask.deadline } else { ask.timeout };
+    if error.kind() == ErrorKind::Timeout || error.kind() == ErrorKind::Deadline {
+        let limit = if error.kind() == ErrorKind::Deadline { ask.deadline } else { ask.timeout };
         if limit.is_none_or(|limit| elapsed < limit) {
             return Report::Wrong(format!("too early, after {elapsed:?}: {text}"));
         }
         let is_sent = error.outcome() == Outcome::Unknown;
-        return Report::Late { is_sent, is_deadline: error.is_deadline() };
+        return Report::Late { is_sent, is_deadline: error.kind() == ErrorKind::Deadline };
     }
     match error.outcome() {
         Outcome::NotSent => Report::NotSent(text),

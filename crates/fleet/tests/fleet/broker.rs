@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Broker, Worker, anna, fleet, node, node_with, servers};
 use futures::StreamExt;
-use kakehi_channel::{Refusal, Status};
-use kakehi_client::Outcome;
+use kakehi_channel::{ErrorKind, Refusal, Status};
+use kakehi_client::{ClientSettings, Outcome};
 use kakehi_fleet::{Ended, Event, Keys, Node, Responses, Settled, Signer, Summary};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -34,7 +34,10 @@ async fn an_absent_node_is_known_at_once_and_nothing_is_sent() {
             let started = Instant::now();
             let error = fleet.node("nobody").unwrap().request("x").await.unwrap_err();
             fastest = fastest.min(started.elapsed());
-            assert!(error.outcome() == Outcome::NotSent && error.is_unconnected(), "{error:?}");
+            assert!(
+                error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Unconnected,
+                "{error:?}"
+            );
         }
         // The best of five: the machine is shared.
         assert!(fastest < Duration::from_millis(50), "{fastest:?}");
@@ -129,7 +132,10 @@ async fn a_deadline_cancels_and_is_told() {
         let request = web.request(json!({"sleep": 600_000})).deadline(Duration::from_millis(300));
         let error = request.await.unwrap_err();
         // The node's word may come first.
-        assert!(error.is_deadline() || error.outcome() == Outcome::Failed, "{error:?}");
+        assert!(
+            error.kind() == ErrorKind::Deadline || error.outcome() == Outcome::Failed,
+            "{error:?}"
+        );
         while worker.cancelled() == 0 {
             sleep(Duration::from_millis(5)).await;
         }
@@ -251,7 +257,7 @@ async fn a_bridge_forwards_to_a_socket() {
         let socket = kakehi_server::Socket::bind(&path).listen().unwrap();
         let daemon = tokio::spawn(kakehi_server::serve(socket, worker.clone()).into_future());
         let broker = Broker::start(&server).await;
-        let client = kakehi_client::Client::builder(&path).build();
+        let client = kakehi_client::Client::new(&path, ClientSettings::default());
         let bridge = Node::connect(broker.url(), "web-1")
             .keys(Keys::default().unsigned(true))
             .bridge(client);

@@ -10,20 +10,20 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::{ByteStream, Refusal, Request, Status, TraceContext, low_level::LowLevel};
-use serde_json::Value;
+use futures::{FutureExt, future::Either};
+use kakehi_channel::{ByteStream, Refusal, Status, TraceContext, low_level::LowLevel};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::{Connection, Deadlines};
 use crate::{
-    Answer, AnyContent, Content, Context, Failure, Handler, IntoAnswer, IntoFailure, Limits, Peer,
+    Answer, AnyContent, Content, Context, Failure, Handler, IntoAnswer, IntoFailure, Limits,
     Protocol,
     log::Log,
     metrics,
     outbox::Outbox,
-    received::Received,
-    reserved,
+    received::{Asked, Received},
+    reserved::{self, Answered},
     shared::{End, FINAL_WRITE_TIME, Phase, Server},
 };
 
@@ -63,16 +63,17 @@ where
     S: ByteStream,
 {
     /// Runs one request until its final response is in the outbox, or its handler is dropped.
-    pub(super) async fn answer(&mut self, server: &Server<C, H>, asked: impl Asked<C, H, F>) {
+    pub(super) async fn answer(&mut self, server: &Server<C, H>, received: Received<C>) {
         let _counted = server.shared().start_request();
-        let (label, bytes) = asked.measured();
-        self.command = metrics::Command::named(label);
+        let Received { request: asked, command: name, bytes } = received;
+        self.command = metrics::Command::named(asked.label::<F>(name.as_deref()));
         self.command.received(bytes);
-        let command = catch_panic(|| asked.command(&server.handler)).unwrap_or_default();
+        let command = catch_panic(|| asked.command(&server.handler, name.as_deref()));
+        let command = command.unwrap_or_default();
         let log = Log::new(self.outbox.peer.uid, asked.id(), &command);
         let trace = asked.trace().cloned();
         #[cfg(feature = "opentelemetry")]
-        let trace = crate::otel::join(&log.span, trace);
+        let trace = TraceContext::join(&log.span, trace);
         let span = &log.span;
         if let Err((why, message)) = span.in_scope(|| self.admit(server, &asked)) {
             return span.in_scope(|| self.refuse(asked.id(), &command, why, &message));
@@ -119,16 +120,14 @@ where
         log.answered(end);
     }
 
-    /// Refuses the request if the server shuts down, or if `Serve::authorize` returns an error.
-    fn admit(
-        &self,
-        server: &Server<C, H>,
-        asked: &impl Asked<C, H, F>,
-    ) -> Result<(), (Refusal, String)> {
+    /// Refuses the request if the server shuts down, or if `Serve::authorize` returns an error. The
+    /// latter is for commands of the handler.
+    fn admit(&self, server: &Server<C, H>, asked: &Asked<C>) -> Result<(), (Refusal, String)> {
         if server.shared().phase() != Phase::Running {
             return Err((Refusal::ShuttingDown, "the server is shutting down".into()));
         }
-        catch_panic(|| asked.authorize(server, &self.outbox.peer))
+        let Asked::Command(request) = asked else { return Ok(()) };
+        catch_panic(|| server.authorize(&self.outbox.peer, request))
             .unwrap_or_else(|| Err("the authorization panicked".into()))
             .map_err(|message| (Refusal::Denied, message))
     }
@@ -300,141 +299,98 @@ impl CancelReason {
     }
 }
 
-/// A request that the handler answers: one for its commands, or a reserved one.
-pub(super) trait Asked<C, H, F>: Send {
-    type Answer: IntoAnswer<Content: Content<F>> + Send;
-    type Error: IntoFailure<Content: Content<F>> + Send;
-
-    fn id(&self) -> &str;
-    fn command(&self, handler: &H) -> Cow<'static, str>;
-    fn times(&self, limits: &Limits) -> (Option<Instant>, Option<Duration>);
-    fn trace(&self) -> Option<&TraceContext>;
-    /// The label of the command in the metrics, if the server knows it, and the size of the frame.
-    fn measured(&self) -> (Option<&str>, u64);
-    fn authorize(&self, server: &Server<C, H>, peer: &Peer) -> Result<(), String>;
-    fn handle(
-        self,
-        handler: &H,
-        context: Context<AnyContent, F>,
-    ) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
-}
-
-impl<C: Send, H: Handler<C, F>, F: Protocol<C>> Asked<C, H, F> for Received<C> {
-    type Answer = H::Answer;
-    type Error = H::Error;
-
+impl<C> Asked<C> {
     fn id(&self) -> &str {
-        &self.request.id
-    }
-
-    fn command(&self, handler: &H) -> Cow<'static, str> {
-        match (handler.describe(&self.request), &self.command) {
-            (described, Some(name)) if described.is_empty() => Cow::Owned(name.to_string()),
-            (described, _) => described,
+        match self {
+            Self::Command(request) => &request.id,
+            Self::Reserved(request) => &request.id,
         }
     }
 
-    fn times(&self, limits: &Limits) -> (Option<Instant>, Option<Duration>) {
-        times(&self.request, limits)
-    }
-
     fn trace(&self) -> Option<&TraceContext> {
-        self.request.trace.as_ref()
+        match self {
+            Self::Command(request) => request.trace.as_ref(),
+            Self::Reserved(request) => request.trace.as_ref(),
+        }
     }
 
-    fn measured(&self) -> (Option<&str>, u64) {
-        (self.command.as_deref().filter(|_| F::knows(&self.request)), self.bytes)
+    /// The deadline of the request and the interval of its keep-alives.
+    fn times(&self, limits: &Limits) -> (Option<Instant>, Option<Duration>) {
+        let (timeout, deadline) = match self {
+            Self::Command(request) => (request.timeout(), request.deadline()),
+            Self::Reserved(request) => (request.timeout(), request.deadline()),
+        };
+        let deadline = [deadline, limits.max_deadline].into_iter().flatten().min();
+        let timeout = timeout.map(|time| time.min(limits.max_timeout.unwrap_or(time)));
+        (
+            // A deadline that the clock cannot express is none.
+            deadline.and_then(|time| Instant::now().checked_add(time)),
+            timeout.map(|time| (time / 2).clamp(MIN_KEEP_ALIVE, MAX_KEEP_ALIVE)),
+        )
     }
 
-    fn authorize(&self, server: &Server<C, H>, peer: &Peer) -> Result<(), String> {
-        server.authorize(peer, &self.request)
+    /// The label of the command in the metrics, if the server knows it. Clients choose a reserved
+    /// name, so it is not a label.
+    fn label<'n, F: Protocol<C>>(&self, name: Option<&'n str>) -> Option<&'n str> {
+        match self {
+            Self::Command(request) => name.filter(|_| F::knows(request)),
+            Self::Reserved(_) => Some("kakehi"),
+        }
     }
 
-    fn handle(
+    /// The command for the log; `name` is what the frame says.
+    fn command<H: Handler<C, F>, F>(&self, handler: &H, name: Option<&str>) -> Cow<'static, str> {
+        match self {
+            Self::Reserved(request) => reserved::name(request.command.as_ref()),
+            Self::Command(request) => match (handler.describe(request), name) {
+                (described, Some(name)) if described.is_empty() => Cow::Owned(name.to_owned()),
+                (described, _) => described,
+            },
+        }
+    }
+
+    /// Runs the handler. The future of a command is not an `async` block, which would have room for
+    /// the request as well.
+    fn handle<H: Handler<C, F>, F: Send>(
         self,
         handler: &H,
         context: Context<AnyContent, F>,
-    ) -> impl Future<Output = Result<H::Answer, H::Error>> + Send {
-        handler.handle(self.request, context)
+    ) -> impl Future<Output = Answered<H, C, F>> + Send {
+        match self {
+            Self::Command(request) => {
+                Either::Left(handler.handle(request, context).map(|result| {
+                    result.map(IntoAnswer::into_answer).map_err(IntoFailure::into_failure)
+                }))
+            }
+            Self::Reserved(request) => Either::Right(async move {
+                let name = reserved::name(request.command.as_ref());
+                reserved::complete::<H, C, F>(&name, handler.reserved(*request, context).await)
+            }),
+        }
     }
-}
-
-/// A request with a reserved name. The server's own authorization is for commands of the handler.
-pub(super) struct Reserved(pub(super) Box<Received<Value>>);
-
-impl<C, H: Handler<C, F>, F: Send> Asked<C, H, F> for Reserved {
-    type Answer = Answer<<H::Answer as IntoAnswer>::Content>;
-    type Error = Failure<<H::Error as IntoFailure>::Content>;
-
-    fn id(&self) -> &str {
-        &self.0.request.id
-    }
-
-    fn command(&self, _: &H) -> Cow<'static, str> {
-        reserved::name(self.0.request.command.as_ref())
-    }
-
-    fn times(&self, limits: &Limits) -> (Option<Instant>, Option<Duration>) {
-        times(&self.0.request, limits)
-    }
-
-    fn trace(&self) -> Option<&TraceContext> {
-        self.0.request.trace.as_ref()
-    }
-
-    /// The clients choose the name, so it is not a label.
-    fn measured(&self) -> (Option<&str>, u64) {
-        (Some("kakehi"), self.0.bytes)
-    }
-
-    fn authorize(&self, _: &Server<C, H>, _: &Peer) -> Result<(), String> {
-        Ok(())
-    }
-
-    async fn handle(
-        self,
-        handler: &H,
-        context: Context<AnyContent, F>,
-    ) -> Result<Self::Answer, Self::Error> {
-        let name = reserved::name(self.0.request.command.as_ref());
-        let answer = handler.reserved(self.0.request, context).await;
-        reserved::complete::<H, C, F>(&name, answer)
-    }
-}
-
-/// The deadline of a request and the interval of its keep-alives.
-fn times<C>(request: &Request<C>, limits: &Limits) -> (Option<Instant>, Option<Duration>) {
-    let deadline = [request.deadline(), limits.max_deadline].into_iter().flatten().min();
-    let timeout = request.timeout().map(|time| time.min(limits.max_timeout.unwrap_or(time)));
-    (
-        // A deadline that the clock cannot express is none.
-        deadline.and_then(|time| Instant::now().checked_add(time)),
-        timeout.map(|time| (time / 2).clamp(MIN_KEEP_ALIVE, MAX_KEEP_ALIVE)),
-    )
 }
 
 /// Polls a handler and encodes its result as the final response.
 fn poll_handler<F, A, E>(
-    handling: Pin<&mut impl Future<Output = Result<A, E>>>,
+    handling: Pin<&mut impl Future<Output = Result<Answer<A>, Failure<E>>>>,
     outbox: &Outbox,
     log: &Log,
     cx: &mut Task<'_>,
 ) -> Poll<End>
 where
     F: Default,
-    A: IntoAnswer<Content: Content<F>>,
-    E: IntoFailure<Content: Content<F>>,
+    A: Content<F>,
+    E: Content<F>,
     (): Content<F>,
 {
     let polled = catch_panic(|| {
         let _entered = log.span.enter();
-        handling.poll(cx).map(|result| match result.map(IntoAnswer::into_answer) {
+        handling.poll(cx).map(|result| match result {
             Ok(answer) => {
                 let content = answer.content.as_ref();
                 conclude::<F, _>(outbox, Status::Ok, &answer.message, content, None)
             }
-            Err(error) => {
-                let Failure { message, content, refused } = error.into_failure();
+            Err(Failure { message, content, refused }) => {
                 if let Some(why) = refused {
                     log.refused(why, &message);
                 }

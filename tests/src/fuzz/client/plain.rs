@@ -1,6 +1,6 @@
 //! A simple decoder of a server's bytes for one request.
 
-use kakehi_channel::{Decode, Json, Response, ResponseMessage, Status};
+use kakehi_channel::{Decode, ErrorKind, Json, Response, ResponseMessage, Status};
 use kakehi_client::{Error, Outcome};
 
 /// The client's limit for a response, in bytes.
@@ -85,11 +85,11 @@ impl End {
             }
             (Ok(_), _) => false,
             (Err(error), _) if error.outcome() != Outcome::Unknown => false,
-            (Err(error), Self::Malformed) => error.is_malformed(),
-            (Err(error), Self::Unexpected) => error.is_unexpected(),
-            (Err(error), Self::TooLarge) => error.is_too_large(),
-            (Err(error), Self::Disconnected) => error.is_disconnected(),
-            (Err(error), Self::Timeout) => error.is_timeout(),
+            (Err(error), Self::Malformed) => error.kind() == ErrorKind::Malformed,
+            (Err(error), Self::Unexpected) => error.kind() == ErrorKind::Unexpected,
+            (Err(error), Self::TooLarge) => error.kind() == ErrorKind::TooLarge,
+            (Err(error), Self::Disconnected) => error.kind() == ErrorKind::Disconnected,
+            (Err(error), Self::Timeout) => error.kind() == ErrorKind::Timeout,
         };
         assert!(is_it, "{answer:?} instead of {self:?}");
     }

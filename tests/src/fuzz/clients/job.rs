@@ -11,7 +11,7 @@ use std::{
 
 use arbitrary::Arbitrary;
 use kakehi_channel::Refusal;
-use kakehi_client::{Error, Outcome, Request, Response, Status};
+use kakehi_client::{Error, ErrorKind, Outcome, Request, Response, Status};
 use kakehi_server::{Context, Failure};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -175,7 +175,10 @@ impl<'j> Seen<'j> {
                     self.steps = self.job.steps();
                     self.final_response(response);
                 }
-                None => assert!(error.is_deadline() && self.may_be_late(), "{error}: {self:?}"),
+                None => assert!(
+                    error.kind() == ErrorKind::Deadline && self.may_be_late(),
+                    "{error}: {self:?}"
+                ),
             },
         }
     }

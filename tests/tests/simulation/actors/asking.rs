@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use kakehi_channel::low_level::LowLevel;
-use kakehi_channel::{Json, Request, Response, Status};
+use kakehi_channel::{ErrorKind, Json, Request, Response, Status};
 use kakehi_client::{Error, Outcome, RequestBuilder};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -31,7 +31,7 @@ pub(crate) async fn ask(world: World, port: Port, mut rng: Rng) {
         world.judge(Err(format!("an idle connection holds {} bytes", channel.memory())));
     }
     if maybe(&mut rng, 50, |_| ()).is_some() && channel.close().await.is_ok() {
-        reading::to_the_end(&world, link, channel.into_inner()).await;
+        reading::to_the_end(&world, link, channel.into_inner().into_inner()).await;
     }
 }
 
@@ -127,7 +127,7 @@ async fn responses(
                 world.judge(world.run(token, |run| run.end_as(outcome)));
             }
             // The response can still come.
-            Some(Err(error)) if error.is_timeout() && !error.is_deadline() => {
+            Some(Err(error)) if error.kind() == ErrorKind::Timeout => {
                 world.lock().court.journal.reach("waited on after a timeout");
             }
             Some(Err(error)) => return Err(error),
@@ -141,7 +141,9 @@ fn has_failed(world: &World, connection: &Client, error: &Error) {
     let goes_on = match error.outcome() {
         Outcome::Failed | Outcome::Done => true,
         // A request that cannot be encoded does not affect the connection.
-        Outcome::NotSent => error.is_too_large() || error.is_unencodable(),
+        Outcome::NotSent => {
+            error.kind() == ErrorKind::TooLarge || error.kind() == ErrorKind::Unencodable
+        }
         Outcome::Refused | Outcome::Unknown => false,
     };
     if !goes_on {

@@ -8,8 +8,8 @@ mod reading;
 use std::time::Duration;
 
 use fastrand::Rng;
-use kakehi_channel::{BufferLimits, Channel, Json, Request, Response};
-use kakehi_client::{Connection, Error};
+use kakehi_channel::{BufferLimits, Channel, ErrorKind, Json, Request, Response};
+use kakehi_client::{Connection, Error, Timeouts};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -55,9 +55,9 @@ fn connect(world: &World, port: &Port, rng: &mut Rng) -> Option<(Client, usize)>
     };
     let outgoing = BufferLimits { initial: rng.usize(..300), max: request + rng.usize(..100) };
     let clock = |rng: &mut Rng| maybe(rng, 50, |rng| milliseconds(rng, 0..=2000));
-    let connection = Connection::new(Channel::with_limits(stream, incoming, outgoing))
-        .timeout(clock(rng))
-        .deadline(clock(rng));
+    let timeouts = Timeouts { timeout: clock(rng), deadline: clock(rng) };
+    let connection =
+        Connection::new(Channel::with_limits(stream, incoming, outgoing)).with_timeouts(timeouts);
     Some((connection, number))
 }
 
@@ -82,7 +82,9 @@ fn judge(world: &World, token: u64, result: Result<&Response, &Error>) {
         Ok(response) if response.message != format!("{token} ok") => {
             world.judge(Err(format!("a client received for {token}: {response:?}")));
         }
-        Err(error) if error.is_unexpected() || error.is_malformed() => {
+        Err(error)
+            if error.kind() == ErrorKind::Unexpected || error.kind() == ErrorKind::Malformed =>
+        {
             world.judge(Err(format!("a client received the error for {token}: {error}")));
         }
         _ => {}

@@ -2,7 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kakehi_server::Peer;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::content::Reason;
@@ -48,12 +47,12 @@ pub(crate) struct Record {
 }
 
 fn no_uid() -> u32 {
-    Peer::NO_UID
+    u32::MAX
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_no_uid(uid: &u32) -> bool {
-    *uid == Peer::NO_UID
+    *uid == u32::MAX
 }
 
 impl Record {

@@ -1,24 +1,26 @@
-//! One read buffer per thread, which the channels of the thread use one after the other.
+//! One read buffer per thread, which the channels of the thread use one after the other. An idle
+//! channel then holds no memory, and a large read needs no allocation.
 
 use std::cell::Cell;
 
 use bytes::BytesMut;
 
 /// Its size in bytes, that of a large read.
-pub(crate) const SIZE: usize = 64 * 1024;
+pub const SIZE: usize = 64 * 1024;
 
 thread_local! {
     static SPARE: Cell<BytesMut> = Cell::default();
 }
 
 /// Takes the thread's buffer, or a new one. It is empty and has [`SIZE`] bytes of memory.
-pub(crate) fn take() -> BytesMut {
+#[must_use]
+pub fn take() -> BytesMut {
     let memory = SPARE.try_with(Cell::take).unwrap_or_default();
     if memory.capacity() == SIZE { memory } else { BytesMut::with_capacity(SIZE) }
 }
 
 /// Returns a buffer to the thread. Drops it if its size is not [`SIZE`].
-pub(crate) fn put(mut memory: BytesMut) {
+pub fn put(mut memory: BytesMut) {
     if memory.capacity() == SIZE {
         memory.clear();
         // Fails while the thread ends.

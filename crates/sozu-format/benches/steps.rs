@@ -1,4 +1,4 @@
-//! What each step of a message costs: `cargo bench -p kakehi-channel --features sozu`.
+//! What each step of a message costs: `cargo bench -p kakehi-sozu-format`.
 //!
 //! A message of a few bytes, one of a usual size and one of a mebibyte, in both formats. The whole
 //! way, through sockets and beside others, is in `bench/`.
@@ -6,10 +6,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that fails is to stop")]
 
 use divan::{Bencher, black_box, counter::BytesCount};
-use kakehi_channel::{
-    Decode, Encode, Format, Json, Response, Sozu,
-    low_level::{Buffer, encode_frame},
-};
+use kakehi_channel::{Decode, Encode, Format, Json, Response, low_level::Buffer};
+use kakehi_sozu_format::Sozu;
 
 const SIZES: [usize; 3] = [0, 100, 1 << 20];
 const MAX: usize = 4 << 20;
@@ -78,7 +76,7 @@ fn message(size: usize) -> Message {
 
 fn framed<F: Encode<T>, T>(format: &mut F, message: &T) -> Vec<u8> {
     let mut out = Buffer::new(1024, MAX);
-    encode_frame(format, message, &mut out, MAX).unwrap();
+    format.encode_frame(message, &mut out, MAX).unwrap();
     out.data().to_vec()
 }
 
@@ -91,7 +89,7 @@ fn find<F: Format + Default>(bencher: Bencher<'_, '_>, frame: &[u8]) {
 fn encode<F: Encode<T> + Default, T>(bencher: Bencher<'_, '_>, size: usize, message: &T) {
     let mut out = Buffer::new(1024, MAX);
     bencher.counter(BytesCount::new(size)).bench_local(|| {
-        encode_frame(&mut F::default(), black_box(message), &mut out, MAX).unwrap();
+        F::default().encode_frame(black_box(message), &mut out, MAX).unwrap();
         out.consume(out.len());
     });
 }

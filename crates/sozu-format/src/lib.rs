@@ -1,9 +1,10 @@
 //! The format of the Sōzu proxy: a length, then protobuf.
 
+use kakehi_channel::{
+    ChannelError, Decode, Encode, Format,
+    low_level::{Buffer, Frame},
+};
 use prost::Message;
-
-use super::{Decode, Encode, Format, Frame};
-use crate::{ChannelError, low_level::Buffer};
 
 /// The length is a `u64` in little-endian order.
 const HEADER: usize = size_of::<u64>();
@@ -15,14 +16,15 @@ const HEADER: usize = size_of::<u64>();
 /// checked as 64-bit numbers on every platform, before memory is allocated.
 ///
 /// ```
-/// use kakehi_channel::{Format, Sozu, low_level::Frame};
+/// use kakehi_channel::{ErrorKind, Format, low_level::Frame};
+/// use kakehi_sozu_format::Sozu;
 ///
 /// let status_request = [10, 0, 0, 0, 0, 0, 0, 0, 0x62, 0];
 /// let frame = Sozu.find(&status_request, 1024).unwrap();
 /// assert_eq!(frame, Some(Frame { payload: 8..10, len: 10 }));
 ///
 /// let nonsense = [7, 0, 0, 0, 0, 0, 0, 0];
-/// assert!(Sozu.find(&nonsense, 1024).unwrap_err().is_invalid_length());
+/// assert_eq!(Sozu.find(&nonsense, 1024).unwrap_err().kind(), ErrorKind::Malformed);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sozu;
@@ -34,7 +36,7 @@ impl Format for Sozu {
         let declared = u64::from_le_bytes(*header);
         let len = match usize::try_from(declared) {
             Ok(len) if len <= max => len,
-            _ => return Err(ChannelError::too_large_u64(declared, max)),
+            size => return Err(ChannelError::too_large(size.unwrap_or(usize::MAX), max)),
         };
         if len < HEADER {
             return Err(ChannelError::invalid_length(declared));

@@ -9,16 +9,16 @@ use tokio::net::UnixStream;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
 /// let (ours, _theirs) = tokio::net::UnixStream::pair()?;
-/// let peer = kakehi_server::Peer::of(&ours)?;
+/// let peer = kakehi_socket::Peer::of(&ours)?;
 /// assert_eq!(peer.pid, Some(std::process::id() as i32));
-/// assert_eq!(peer, kakehi_server::Peer::own());
+/// assert_eq!(peer, kakehi_socket::Peer::own());
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The effective user id; [`NO_UID`](Self::NO_UID) for a remote peer.
+    /// The effective user id; [`u32::MAX`], which no process has, for a remote peer.
     pub uid: u32,
-    /// The effective primary group id; [`NO_UID`](Self::NO_UID) for a remote peer.
+    /// The effective primary group id; [`u32::MAX`] for a remote peer.
     pub gid: u32,
     /// The process id. `None` for a process in another pid namespace, or a remote peer.
     pub pid: Option<i32>,
@@ -30,12 +30,11 @@ pub struct Peer {
 /// operating system.
 ///
 /// ```
-/// use kakehi_server::{Identity, Peer};
+/// use kakehi_socket::{Identity, Peer};
 ///
 /// let anna = Identity { name: "anna".into(), groups: vec!["sre".into()] };
-/// assert!(anna.is_in("sre"));
 /// let peer = Peer::remote(anna);
-/// assert_eq!((peer.uid, peer.pid), (Peer::NO_UID, None));
+/// assert_eq!((peer.uid, peer.pid), (u32::MAX, None));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -45,23 +44,12 @@ pub struct Identity {
     pub groups: Vec<String>,
 }
 
-impl Identity {
-    /// Whether the identity is a member of `group`.
-    #[must_use]
-    pub fn is_in(&self, group: &str) -> bool {
-        self.groups.iter().any(|of| of == group)
-    }
-}
-
 impl Peer {
-    /// The uid and gid of a remote peer: `(uid_t) -1`, which no process has.
-    pub const NO_UID: u32 = u32::MAX;
-
     /// A peer on another machine. It has no uid, so it is never the server's owner, nor root.
     #[must_use]
     pub fn remote(identity: impl Into<Arc<Identity>>) -> Self {
         let identity = Some(identity.into());
-        Self { uid: Self::NO_UID, gid: Self::NO_UID, pid: None, identity }
+        Self { uid: u32::MAX, gid: u32::MAX, pid: None, identity }
     }
 
     /// Reads the peer of a stream from the kernel.
@@ -91,22 +79,19 @@ impl Peer {
 ///
 /// Groups are compared with the peer's primary group, because [`Peer`] has no other. To admit all
 /// members of a group, set the socket's group and mode 0660, and use
-/// [`everybody`](Self::everybody).
+/// [`everybody`](field@Self::everybody).
 ///
 /// ```
-/// use kakehi_server::{Access, Peer};
+/// use kakehi_socket::{Access, Peer};
 ///
 /// let mut access = Access::default();
 /// access.uids.insert(1234);
 /// access.gids.insert(27);
-/// assert!(access.allows(&Peer { uid: 1234, gid: 0, ..Peer::own() }));
-/// assert!(access.allows(&Peer { uid: 99, gid: 27, ..Peer::own() }));
-/// assert!(!access.allows(&Peer { uid: 99, gid: 99, ..Peer::own() }));
-/// assert!(Access::everybody().allows(&Peer { uid: 99, gid: 99, ..Peer::own() }));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Whether every peer that can open the socket may connect.
+    /// Whether every peer that can open the socket may connect. Its mode, owner and group are then
+    /// the only check.
     pub everybody: bool,
     /// These users may connect.
     pub uids: HashSet<u32>,
@@ -115,12 +100,6 @@ pub struct Access {
 }
 
 impl Access {
-    /// Admits every peer that can open the socket. Its mode, owner and group are the only check.
-    #[must_use]
-    pub fn everybody() -> Self {
-        Self { everybody: true, ..Self::default() }
-    }
-
     /// Whether `peer` may connect. A remote peer may, because its listener has verified it.
     #[must_use]
     pub fn allows(&self, peer: &Peer) -> bool {
@@ -135,5 +114,32 @@ impl Default for Access {
     fn default() -> Self {
         let uids = HashSet::from([0, rustix::process::geteuid().as_raw()]);
         Self { everybody: false, uids, gids: HashSet::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(uid: u32, gid: u32) -> Peer {
+        Peer { uid, gid, ..Peer::own() }
+    }
+
+    #[test]
+    fn access_depends_on_the_user_the_primary_group_and_the_listener() {
+        let mut access = Access::default();
+        access.uids.insert(4321);
+        access.gids.insert(27);
+        for allowed in [peer(4321, 9), peer(9, 27), peer(0, 9)] {
+            assert!(access.allows(&allowed), "{allowed:?}");
+        }
+        for refused in [peer(9, 9), peer(27, 4321)] {
+            assert!(!access.allows(&refused), "{refused:?}");
+        }
+        assert!(Access { everybody: true, ..access }.allows(&peer(9, 9)));
+        // The listener has verified a remote peer; a uid says nothing about it.
+        let anna = Identity { name: "anna".into(), groups: vec![] };
+        assert!(Access::default().allows(&Peer::remote(anna)));
+        assert!(!Access::default().allows(&peer(u32::MAX, u32::MAX)));
     }
 }

@@ -1,16 +1,15 @@
-//! How much memory one direction of a channel may use.
+//! How much memory a buffer may use.
 
-/// How much memory one direction of a channel may use, in bytes.
+/// How much memory a buffer, or one direction of a channel, may use, in bytes.
 ///
-/// The size of a frame includes its delimiter or header. A channel allocates memory when a message
-/// needs it: `initial` bytes at first, then twice as many each time, up to `max`. It releases empty
-/// buffers, so an idle channel holds no memory.
+/// A buffer allocates memory when bytes arrive: `initial` bytes at first, then twice as many each
+/// time, up to `max`. In a channel, `max` bounds a frame with its delimiter or header, and an idle
+/// channel holds no memory.
 ///
 /// ```
-/// use kakehi_channel::BufferLimits;
+/// use kakehi_buffer::BufferLimits;
 ///
 /// assert_eq!(BufferLimits::default(), BufferLimits { initial: 16_384, max: 1_048_576 });
-/// assert_eq!(BufferLimits::default(), BufferLimits::DEFAULT);
 /// assert_eq!(BufferLimits::CLIENT.max, 16 * 1_048_576);
 /// let tight = BufferLimits { max: 4096, ..BufferLimits::default() };
 /// # assert_eq!(tight.max, 4096);
@@ -24,16 +23,14 @@ pub struct BufferLimits {
 }
 
 impl BufferLimits {
-    /// 16 KiB initially, at most 1 MiB.
-    pub const DEFAULT: Self = Self { initial: 16 * 1024, max: 1024 * 1024 };
-
     /// The limits of a client's incoming frames: 16 KiB initially, at most 16 MiB. Responses are
     /// larger than requests, and a client trusts its server more.
-    pub const CLIENT: Self = Self { max: 16 * 1024 * 1024, ..Self::DEFAULT };
+    pub const CLIENT: Self = Self { initial: 16 * 1024, max: 16 * 1024 * 1024 };
 }
 
 impl Default for BufferLimits {
+    /// 16 KiB initially, at most 1 MiB.
     fn default() -> Self {
-        Self::DEFAULT
+        Self { initial: 16 * 1024, max: 1024 * 1024 }
     }
 }
