@@ -34,7 +34,9 @@ pub fn run(on_thread_start: fn()) -> ExitCode {
     }
     // Jobs do not inherit the descriptors that this process inherited.
     close_fds::set_fds_cloexec(3, &[]);
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // The fleet logs the connections to its broker itself.
+    let default = || EnvFilter::new("info,async_nats=warn");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
