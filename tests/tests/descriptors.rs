@@ -116,11 +116,7 @@ async fn a_response_in_three_messages_with_descriptors_is_read_at_once() {
         let listener = UnixListener::bind(&path).unwrap();
         let client = Client::new(
             &path,
-            ClientSettings {
-                busy_poll: busy_poll,
-                deadline: Some(PATIENCE),
-                ..ClientSettings::default()
-            },
+            ClientSettings { busy_poll, deadline: Some(PATIENCE), ..ClientSettings::default() },
         );
         let asked = tokio::spawn(async move { client.request("x").id("a").await });
         let server = loop {

@@ -66,6 +66,7 @@ async fn handle(request: Request<String>, context: Context) -> Result<String, Fa
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write the limits in place")]
 fn server(path: &PathBuf, its: &Handle, limits: Limits) -> JoinHandle<()> {
     let socket = Socket::bind(path).listen().unwrap();
     let limits = Limits { drain_time: PATIENCE, ..limits };

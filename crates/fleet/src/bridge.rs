@@ -87,6 +87,7 @@ impl Handler<Value> for Bridge {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes the error by value")]
 fn failure(error: Error) -> Failure<Value> {
     let message = error.to_string();
     let refused = (error.outcome() == Outcome::NotSent).then_some(Refusal::Other);

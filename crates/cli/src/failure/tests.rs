@@ -48,6 +48,7 @@ async fn answered(text: &str, stays: bool) -> Asked {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write the settings in place")]
 fn client(path: &Path, settings: ClientSettings) -> Client<Question, Answer, Verbatim> {
     Client::typed(path, ClientSettings { timeout: Some(Duration::from_secs(20)), ..settings })
 }
