@@ -149,7 +149,7 @@ impl Serialize for Broken {
         let mut list = serializer.serialize_seq(None)?;
         list.serialize_element("begun")?;
         assert!(!self.panics, "the secret text");
-        Err(S::Error::custom("no more"))
+        Err(S::Error::custom("the list is broken"))
     }
 }
 
@@ -168,7 +168,7 @@ async fn content_that_cannot_be_written_is_one_error_and_no_half_frame() {
     assert_eq!(
         seen,
         [
-            "fails ERROR the answer cannot be sent: cannot encode the message: no more",
+            "fails ERROR the answer cannot be sent: cannot encode the message: the list is broken",
             "panics ERROR the handler panicked",
         ]
     );

@@ -62,7 +62,7 @@ Times are written as 500ms, 10s or 1m30s; 0 means without limit. Sizes are in by
 Signals:
   TERM, INT  shut down: refuse new and queued runs; running ones may go on for --drain, then
              get SIGTERM, and SIGKILL 5s later. A second signal kills all at once
-  HUP        reload the jobs; if a file is wrong, the jobs stay as they are
+  HUP        reload the jobs. If a file has an error, the previous jobs stay in use
 
 Environment:
   RUST_LOG   what to log to stderr [default: info]

@@ -58,7 +58,7 @@ const SECTIONS: [(&str, Rows); 4] = [
                 "Shut down: refuse new and queued runs. Running ones may go on for --drain, then \
                  they get SIGTERM, and SIGKILL 5 s later. A second signal kills all at once.",
             ),
-            ("HUP", "Reload the jobs. If a file is wrong, the jobs stay as they are."),
+            ("HUP", "Reload the jobs. If a file has an error, the previous jobs stay in use."),
         ],
     ),
     (

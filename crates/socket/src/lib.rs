@@ -1,6 +1,6 @@
 //! Binds the Unix socket of a daemon, or takes over a socket from systemd. A bound socket is
 //! private from its creation, and only one server listens at a path. [`Peer`] is the process at the
-//! other end of a connection, and [`Access`] the rule for who may connect.
+//! other end of a connection. [`Access`] selects the users that may connect.
 
 mod bind;
 mod error;

@@ -408,7 +408,7 @@ async fn running_requests_of_any_daemon_are_listed_and_cancelled() {
         context.progress("waiting").await?;
         std::future::pending().await
     }
-    let nobody = |_: kakehi::server::Peer| Err("only one's own requests");
+    let nobody = |_: kakehi::server::Peer| Err("you may see only your own requests");
     let router = Router::new(()).command(wait).control(nobody);
     let daemon = Daemon::serving(router);
     let client = kakehi::Client::connect(daemon.folder.path().join("s")).await.unwrap();

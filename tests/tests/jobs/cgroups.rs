@@ -149,7 +149,7 @@ fn the_next_daemon_kills_what_a_crashed_one_left() {
     wait_until_alive(&seconds, 3);
     jobs.server.signal(Signal::KILL);
     jobs.server.wait();
-    assert_eq!(alive(&seconds).len(), 3, "nobody has ended them");
+    assert_eq!(alive(&seconds).len(), 3, "the killed server leaves its processes");
     let jobs = group.start(&declared, &flags);
     assert!(alive(&seconds).is_empty(), "{:?}", alive(&seconds));
     assert!(group.runs().is_empty());

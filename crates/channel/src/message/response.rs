@@ -214,7 +214,7 @@ pub trait ResponseMessage: Sized {
     /// The item of a stream of responses.
     type Event;
 
-    /// What a caller gets that waits for the final response alone.
+    /// The value of a call that returns only the final response.
     type Reply;
 
     /// The status of the request; `None` if the client does not know the status of the response.

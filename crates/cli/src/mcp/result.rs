@@ -88,7 +88,7 @@ fn may_have_run(outcome: Outcome) -> bool {
 
 fn verdict(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::NotSent => "Nothing was sent: the command has not run.",
+        Outcome::NotSent => "The request was not sent: the command has not run.",
         Outcome::Refused => "The command was refused: it has not run.",
         Outcome::Failed => {
             "The command was started and has failed. It may have done a part of its work."

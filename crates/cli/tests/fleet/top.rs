@@ -77,7 +77,7 @@ impl Terminal {
         assert!(Command::new("tmux").args(keys).status().await.unwrap().success());
     }
 
-    /// Nothing but what the shell printed is on the screen, and the modes are as before.
+    /// Checks that the screen shows only the shell's output, and that the terminal has its modes back.
     async fn has_nothing_left(&self, code: i32) {
         let expected = format!("ended {code}\nsame\nstatus 0");
         let screen = self.shows(&["status 0"]).await;

@@ -58,11 +58,11 @@ pub(crate) fn judge(folder: &Path) -> bool {
             ups.get(node).is_some_and(|ups| ups.iter().any(|up| (from..=to).contains(up)))
         };
         let why = match told.as_str() {
-            "ok" if end != Some("ok") => "is told OK and did not end so",
-            "failed" if end == Some("ok") => "is told failed and ended OK",
-            "failed" if end != Some("error") => "is told failed and did not end so",
-            "notsent" | "refused" if run.is_some() => "is told not started and started",
-            "unknown" if !has_restarted() => "is unknown though its node did not restart",
+            "ok" if end != Some("ok") => "reported as OK, but did not end with OK",
+            "failed" if end == Some("ok") => "reported as failed, but ended with OK",
+            "failed" if end != Some("error") => "reported as failed, but did not end with ERROR",
+            "notsent" | "refused" if run.is_some() => "reported as not started, but started",
+            "unknown" if !has_restarted() => "unknown, but its node did not restart",
             "disorder" | "incomplete" | "nothing" => "lost or repeated output",
             _ => continue,
         };
@@ -76,11 +76,11 @@ pub(crate) fn judge(folder: &Path) -> bool {
     );
     for why in [
         "runs twice",
-        "is told OK and did not end so",
-        "is told failed and ended OK",
-        "is told failed and did not end so",
-        "is told not started and started",
-        "is unknown though its node did not restart",
+        "reported as OK, but did not end with OK",
+        "reported as failed, but ended with OK",
+        "reported as failed, but did not end with ERROR",
+        "reported as not started, but started",
+        "unknown, but its node did not restart",
         "lost or repeated output",
     ] {
         let found = wrong.get(why).map_or(&[][..], Vec::as_slice);

@@ -272,7 +272,7 @@ mod tests {
             ids.end(&key(at), &origin(at), Some(large.clone()), now);
         }
         assert!(ids.bytes <= MAX_BYTES && ids.known.len() <= 4);
-        assert_eq!(ids.take_removed(), [], "nobody asks for them without a journal");
+        assert_eq!(ids.take_removed(), [], "removed ids are listed only for a journal");
     }
 
     #[test]

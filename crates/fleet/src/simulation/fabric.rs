@@ -56,7 +56,7 @@ pub(super) enum Published {
     Sent,
     Twice,
     Lost,
-    ToNobody,
+    Unsubscribed,
 }
 
 impl Fabric {
@@ -174,7 +174,7 @@ impl Fabric {
         receivers.extend(rng.choice(groups));
         if receivers.is_empty() {
             self.answer_503(rng, from, process, message, at);
-            return Published::ToNobody;
+            return Published::Unsubscribed;
         }
         let is_twice = self.twice > 0 && rng.u32(..self.twice) == 0;
         for number in receivers {

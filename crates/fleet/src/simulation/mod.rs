@@ -6,7 +6,7 @@
 //! `KAKEHI_SEEDS` sets the number of seeds (default: 100), `KAKEHI_FIRST_SEED` the first one
 //! (default: 0). `KAKEHI_SEED` runs one seed and prints each step.
 
-#![allow(clippy::print_stdout, reason = "a failed seed is told")]
+#![allow(clippy::print_stdout, reason = "prints the seed that failed")]
 
 mod client;
 mod court;
@@ -44,7 +44,7 @@ const MUST_BE_REACHED: &[&str] = &[
     "a late message",
     "a message is lost",
     "a message is repeated",
-    "a message to nobody",
+    "a message without a subscriber",
     "a node is killed",
     "a node leaves",
     "a process is stopped",

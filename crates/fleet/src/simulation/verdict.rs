@@ -42,7 +42,7 @@ impl Court {
             Report::NotSent(_) | Report::Refused(_) | Report::Late { is_sent: false, .. },
         )) = &self.runs[token].report
         {
-            self.fail(format!("{token} starts after its caller was told that it did not"));
+            self.fail(format!("{token} starts after its client reported that it was not started"));
         }
         let accepted = self.accepts.values_mut().find(|accepted| {
             (accepted.token, accepted.process, accepted.life) == (token, process, life)

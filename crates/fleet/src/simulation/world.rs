@@ -206,7 +206,7 @@ impl World {
                         Published::Sent => {}
                         Published::Twice => court.reach("a message is repeated"),
                         Published::Lost => court.reach("a message is lost"),
-                        Published::ToNobody => court.reach("a message to nobody"),
+                        Published::Unsubscribed => court.reach("a message without a subscriber"),
                     }
                 }
             }

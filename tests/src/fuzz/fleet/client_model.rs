@@ -1,4 +1,4 @@
-//! What a caller may see, by a simple second reading of the messages that the client got.
+//! A model of the client: computes the results that a caller may see from the received messages.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -112,7 +112,7 @@ impl Model {
         reply: Option<String>,
         status: Option<StatusCode>,
     ) {
-        // What was published before is credit for this message.
+        // Credit that the client published before counts for this message.
         self.look();
         let at = self.at(of);
         let ask = &mut self.asks[at];

@@ -1,4 +1,4 @@
-//! What the two fleet targets share: headers, signatures, and a runtime for each input.
+//! Code of both fleet targets: headers, signatures, and a runtime for each input.
 
 mod client;
 mod client_model;
@@ -99,7 +99,7 @@ fn sign(
     STANDARD.encode(key.pair.sign(text.as_bytes()).expect("a key with a seed signs"))
 }
 
-/// What a client of NATS would have received; no value contains a line break.
+/// The headers as a client of NATS receives them: no value contains a line break.
 fn headers(raw: &RawHeaders<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in raw {

@@ -112,8 +112,8 @@ enum Token<'a> {
     Text(&'a str),
 }
 
-/// Checks that nothing starts without a valid GO, that each request ends once and within its
-/// credit, that no id runs twice, and that the node forgets what is over.
+/// Checks that no request starts without a valid GO, that each request ends once and within its
+/// credit, that no id runs twice, and that the node removes ended requests.
 ///
 /// # Panics
 /// If the property does not hold.

@@ -1,4 +1,4 @@
-//! What a node may do, by a simple second reading of the messages that it got.
+//! A model of the node: computes what the node may do from the messages that it received.
 
 use std::{
     collections::HashSet,
@@ -65,7 +65,7 @@ pub(super) struct Seen {
     credit: u64,
     batches: Vec<Vec<u8>>,
     is_final: bool,
-    /// Nothing happened by which the node may end the request early.
+    /// No event allows the node to end the request early.
     is_healthy: bool,
     heard: Instant,
 }
@@ -77,7 +77,7 @@ enum Go {
     From(&'static str),
 }
 
-/// What one inbox belongs to.
+/// The inbox of a request or of a `settle`.
 struct Inbox {
     subject: String,
     /// A request: what was asked, and its payload.
@@ -298,7 +298,7 @@ impl Model {
         }
     }
 
-    /// Grants and acknowledges all until the requests end, then checks that nothing is left.
+    /// Gives credit and acknowledges batches until all requests end, then checks that no handler runs and no task remains.
     pub(super) async fn finish(&mut self) {
         self.link.connect(true);
         for _ in 0..60 {
