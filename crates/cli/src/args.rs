@@ -92,7 +92,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "@FILE", conflicts_with = "server_uid")]
     #[arg(value_hint = ValueHint::Other)]
     pub(crate) hosts: Option<Hosts>,
-    /// How many hosts are asked at once [default: 16]
+    /// Number of hosts to ask at the same time [default: 16]
     #[arg(long, global = true, value_name = "COUNT", default_value_t = NonZeroUsize::MIN.saturating_add(15))]
     #[arg(hide_default_value = true, hide = true)]
     #[arg(value_hint = ValueHint::Other)]
@@ -210,9 +210,9 @@ pub(crate) enum Command {
     },
     /// Show a live screen of the server: runs, progress, rates
     ///
-    /// `?` shows the keys. The screen needs a terminal of at least 40 columns. If the server ends,
-    /// `top` connects again once it is back. Any server can be shown: what it does not tell is left
-    /// out.
+    /// `?` shows the keys. The screen needs a terminal of at least 40 columns. If the server stops,
+    /// `top` connects again as soon as the server is back. `top` works with any server, and shows only
+    /// what the server reports.
     #[cfg(feature = "top")]
     Top(super::top::TopFlags),
     /// Cancel running requests
@@ -224,20 +224,20 @@ pub(crate) enum Command {
         /// Cancel all your runs of this job
         #[arg(long, conflicts_with = "all")]
         job: Option<String>,
-        /// Cancel all your requests; for root those of all users
+        /// Cancel all your requests; as root, the requests of all users
         #[arg(long)]
         all: bool,
     },
     /// Stop the server, and wait until it has stopped
     ///
-    /// Running requests may go on for the server's drain time. Over ssh, the command does not wait.
+    /// Running requests may continue for the server's drain time. Over ssh, the command does not wait.
     Stop,
     /// Send any request, written in JSON
     ///
     /// The fields `id`, `version`, `timeout_ms` and `deadline_ms` are added if they are absent. All
     /// other fields are sent unchanged.
     Send {
-        /// A JSON object. `-` or nothing reads it from standard input
+        /// A JSON object. Without it, or with `-`, it is read from standard input
         #[arg(value_name = "JSON", value_hint = ValueHint::Other)]
         request: Option<String>,
     },
@@ -249,7 +249,7 @@ pub(crate) enum Command {
     /// Call a command of a server that describes itself
     ///
     /// `kakehi call COMMAND --help` shows the command's flags. The arguments are checked before
-    /// anything is sent. The options of kakehi itself stand before the command.
+    /// anything is sent. Put the options of kakehi itself before the command.
     Call {
         /// The command and its flags: see `kakehi describe`
         #[arg(value_names = ["COMMAND", "FLAGS"], required = true, num_args = 1..)]

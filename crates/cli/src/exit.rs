@@ -38,8 +38,8 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     (
         PROTOCOL,
         "protocol",
-        "Protocol error, unreadable answer, or the connection ended before it. `wait`, `attach`: the end \
-         of a run is not known.",
+        "Protocol error, an unreadable answer, or a connection that ended without an answer. `wait`, \
+         `attach`: the result of a run is unknown.",
     ),
     (
         PERMISSION,
@@ -49,12 +49,12 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     (
         TIMEOUT,
         "timeout",
-        "The timeout, the deadline, or the timeout of the job passed. The request may be done.",
+        "The timeout, the deadline, or the timeout of the job passed. The server may have carried out the request.",
     ),
     (
         NOT_STARTED,
         "not started",
-        "`run`, `wait`: the job was refused, or never started. Other commands: no such run.",
+        "`run`, `wait`: the job was refused or not started. Other commands: no such run.",
     ),
     (NOT_EXECUTABLE, "not runnable", "`run`: the job's program cannot be executed."),
     (NO_SUCH_JOB, "no such job", "There is no such job."),

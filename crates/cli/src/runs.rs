@@ -18,7 +18,7 @@ const MAX_STDIN: usize = 512 * 1024;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch")]
 pub(crate) struct RunFlags {
-    /// Print the id of the run and return; the run goes on by itself
+    /// Print the id of the run and return; the run continues by itself
     #[arg(short, long)]
     detach: bool,
     /// Fail instead of waiting for other runs of the job
@@ -38,7 +38,7 @@ pub(crate) struct RunFlags {
 /// Commands about runs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
-    /// List runs, also those that are over
+    /// List queued, running and finished runs
     Runs {
         /// Only runs of this job
         #[arg(long)]
@@ -46,53 +46,52 @@ pub(crate) enum RunsCommand {
         /// Only runs of this user, by name or number
         #[arg(long, value_parser = user)]
         user: Option<u32>,
-        /// Only runs that failed, or of which the end is not known
+        /// Only runs that failed or whose result is unknown
         #[arg(long)]
         failed: bool,
-        /// Only runs of the last, such as 2h
+        /// Only runs within this time before now, such as 2h
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
     },
     /// Follow a run: its output so far, then the rest, then its result
     ///
-    /// Ctrl-\ or Ctrl-C leave; the run goes on. The exit status is that of the job.
+    /// Ctrl-\ and Ctrl-C detach from the run; the run continues. The exit status is that of the job.
     Attach {
-        /// The id of the run, or the start of it: see `kakehi runs`
+        /// The run id, or a unique prefix of one: see `kakehi runs`
         run: String,
     },
     /// Print the output of a run
     Logs {
-        /// The id of the run, or the start of it: see `kakehi runs`
+        /// The run id, or a unique prefix of one: see `kakehi runs`
         run: String,
-        /// Go on until the run has ended
+        /// Also print new output, until the run ends
         #[arg(short, long)]
         follow: bool,
-        /// Only output of the last, such as 10m
+        /// Only output within this time before now, such as 10m
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
         /// Print the time of each line
         #[arg(long)]
         timestamps: bool,
-        /// Only the last lines
+        /// Only the last N lines
         #[arg(long, value_name = "N")]
         tail: Option<u64>,
     },
-    /// Wait until runs have ended; ends as the worst of them did
+    /// Wait for runs to end; exit with the status of the worst one
     ///
     /// The exit status is that of `run`: the job's own, 124 after its timeout, 125 if it was not
-    /// started, 76 if its end is not known. Of several runs, the worst one counts: first one whose end
-    /// is not known, then one that was not started, then one that failed. Of several such runs, the
-    /// first one counts.
+    /// started, 76 if its result is unknown. For several runs, it is that of the worst one. From the
+    /// worst: result unknown, not started, failed. Of several equal ones, the first one counts.
     Wait {
-        /// The ids of the runs, or the starts of them: see `kakehi runs`
+        /// The run ids, or unique prefixes of them: see `kakehi runs`
         #[arg(required = true, value_name = "RUN")]
         runs: Vec<String>,
     },
     /// Run the job of an earlier run again, with the same arguments
     Rerun {
-        /// The id of the run, or the start of it: see `kakehi runs`
+        /// The run id, or a unique prefix of one: see `kakehi runs`
         run: String,
-        /// Print the id of the new run and return; the run goes on by itself
+        /// Print the id of the new run and return; the run continues by itself
         #[arg(short, long)]
         detach: bool,
         /// Confirm a job that must be confirmed

@@ -7,9 +7,9 @@ use kakehi_server::Limits;
 
 use crate::jobs::Bounds;
 
-/// Runs named jobs for local users. A caller gets the output as it comes, then one result.
+/// Runs named jobs for local users. A caller gets the output while the job runs, then its result.
 ///
-/// Listens on a Unix socket of its own, or on the one that systemd passes.
+/// Listens on a Unix socket that it creates, or on one that systemd passes.
 #[derive(Debug, Parser)]
 #[command(name = "kakehid", version, after_long_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -20,7 +20,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) jobs: Option<PathBuf>,
 
-    /// The folder for the records and the output of runs. Without it, they last as long as the daemon
+    /// The folder for the records and the output of runs. Without it, they are removed when the daemon
+    /// ends
     #[arg(long, env = "STATE_DIRECTORY", value_name = "PATH")]
     pub(crate) state: Option<PathBuf>,
 
@@ -44,8 +45,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub(crate) group: Option<u32>,
 
-    /// How long runs may go on after SIGTERM or SIGINT. Runs that are left get SIGTERM then, and
-    /// SIGKILL 5s later: the daemon shuts down within this time and 10s
+    /// How long runs may continue after SIGTERM or SIGINT. The remaining runs then get SIGTERM, and
+    /// SIGKILL 5s later. The daemon ends at most 10s after this time
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = no_limit)]
     pub(crate) drain: Duration,
 
@@ -53,61 +54,61 @@ pub(crate) struct Arguments {
     pub(crate) limits: LimitArguments,
 }
 
-const SOCKET_HELP: &str = "Where to listen [default: $XDG_RUNTIME_DIR/kakehi/kakehi.sock, \
+const SOCKET_HELP: &str = "The socket to listen on [default: $XDG_RUNTIME_DIR/kakehi/kakehi.sock, \
     or for root /run/kakehi/kakehi.sock]";
 
 const AFTER_HELP: &str = "\
-Times are written as 500ms, 10s or 1m30s; 0 means without limit. Sizes are in bytes.
+Times are written as 500ms, 10s or 1m30s; 0 means no limit. Sizes are in bytes.
 
 Signals:
-  TERM, INT  shut down: refuse new and queued runs; running ones may go on for --drain, then
-             get SIGTERM, and SIGKILL 5s later. A second signal kills all at once
+  TERM, INT  shut down. New and queued runs are refused. Running ones may continue for --drain,
+             then they get SIGTERM, and SIGKILL 5s later. A second signal kills all at once
   HUP        reload the jobs. If a file has an error, the previous jobs stay in use
 
 Environment:
-  RUST_LOG   what to log to stderr [default: info]
+  RUST_LOG   the levels and targets to log to stderr [default: info]
 
 Exit status:
-  0 ended as asked, 1 could not start or the jobs file is wrong, 2 wrong usage,
-  130 or 143 ended at once by a second signal";
+  0 stopped by a request or a signal, 1 could not start or the jobs file has an error,
+  2 wrong usage, 130 or 143 ended at once by a second signal";
 
 /// One flag for each of the library's limits.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArguments {
-    /// Connections at once, and running requests at once
+    /// The most connections at once, and the most running requests at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = size)]
     connections: usize,
 
-    /// The same of one user
+    /// The most connections and running requests of one user
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = size)]
     connections_per_uid: usize,
 
-    /// More connections for commands such as status and cancel; one user gets at most 4 of them
+    /// Additional connections for commands such as status and cancel; at most 4 for each user
     #[arg(long, value_name = "N", default_value_t = 16)]
     control_connections: usize,
 
-    /// Detached runs at once
+    /// The most detached runs at once
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = size)]
     detached: usize,
 
-    /// Detached runs at once of one user
+    /// The most detached runs at once of one user
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = size)]
     detached_per_uid: usize,
 
-    /// The largest request
+    /// The size of the largest request
     #[arg(long, value_name = "BYTES", default_value_t = 1_048_576, value_parser = size)]
     request_bytes: usize,
 
-    /// The largest response
+    /// The size of the largest response
     #[arg(long, value_name = "BYTES", default_value_t = 16_777_216, value_parser = size)]
     response_bytes: usize,
 
-    /// Responses that may wait for one client
+    /// The size of all responses that wait for one client
     #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = size)]
     outgoing_bytes: usize,
 
-    /// Unfinished requests over all connections
+    /// The size of all unfinished requests of all connections
     #[arg(long, value_name = "BYTES", default_value_t = 67_108_864, value_parser = size)]
     unfinished_bytes: usize,
 
@@ -115,7 +116,7 @@ pub(crate) struct LimitArguments {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = no_limit)]
     request_time: Duration,
 
-    /// How long a client of another command than `run` may leave responses unread
+    /// How long a client may leave responses unread. Does not apply to `run`
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = no_limit)]
     write_time: Duration,
 
@@ -123,7 +124,7 @@ pub(crate) struct LimitArguments {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
     max_timeout: Duration,
 
-    /// How long any request may take
+    /// The longest deadline of a request, and the deadline of a request without one
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
     max_deadline: Duration,
 

@@ -55,8 +55,8 @@ const SECTIONS: [(&str, Rows); 4] = [
         &[
             (
                 "TERM, INT",
-                "Shut down: refuse new and queued runs. Running ones may go on for --drain, then \
-                 they get SIGTERM, and SIGKILL 5 s later. A second signal kills all at once.",
+                "Shut down. New and queued runs are refused. Running ones may continue for --drain, \
+                 then they get SIGTERM, and SIGKILL 5 s later. A second signal kills all at once.",
             ),
             ("HUP", "Reload the jobs. If a file has an error, the previous jobs stay in use."),
         ],
@@ -64,12 +64,15 @@ const SECTIONS: [(&str, Rows); 4] = [
     (
         "ENVIRONMENT",
         &[
-            ("RUST_LOG", "What to log to the standard error. The default is `info`."),
-            ("KAKEHI_SOCKET", "Where to listen, if --socket is absent."),
+            ("RUST_LOG", "The levels and targets to log to standard error. Default: `info`."),
+            ("KAKEHI_SOCKET", "The socket to listen on, if --socket is absent."),
             ("XDG_RUNTIME_DIR", "The folder of the user's own socket: see FILES."),
             ("STATE_DIRECTORY", "The folder of records and output, if --state is absent."),
             ("LISTEN_FDS, LISTEN_PID", "A socket that systemd passes. It replaces --socket."),
-            ("NOTIFY_SOCKET, WATCHDOG_USEC", "Where and how often systemd expects notifications."),
+            (
+                "NOTIFY_SOCKET, WATCHDOG_USEC",
+                "The socket and the interval of the notifications to systemd.",
+            ),
         ],
     ),
     (
@@ -84,8 +87,8 @@ const SECTIONS: [(&str, Rows); 4] = [
     (
         "EXIT STATUS",
         &[
-            ("0", "The daemon ended as asked, or --check found no problem."),
-            ("1", "The daemon could not start, or the jobs file is wrong."),
+            ("0", "A request or a signal stopped the daemon, or --check found no problem."),
+            ("1", "The daemon could not start, or the jobs file has an error."),
             ("2", "Wrong usage."),
             ("130, 143", "A second SIGINT or SIGTERM ended the daemon at once."),
         ],
@@ -93,11 +96,11 @@ const SECTIONS: [(&str, Rows); 4] = [
 ];
 
 const NOTES: [&str; 3] = [
-    "A TIME is written as 500ms, 10s or 1m30s; 0 means without limit. A size is in bytes.",
+    "A TIME is written as 500ms, 10s or 1m30s; 0 means no limit. A size is in bytes.",
     "Jobs run as the user of the daemon, under the same restrictions. The packaged service has no \
      capabilities and a read-only file system. `systemctl edit kakehid` grants more.",
-    "The group `kakehi` may connect to the packaged service. Each job declares who of them may run \
-     it.",
+    "The group `kakehi` may connect to the packaged service. Each job declares the users and groups \
+     that may run it.",
 ];
 
 fn table(title: &str, rows: Rows) -> Roff {

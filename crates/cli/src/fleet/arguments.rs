@@ -10,7 +10,7 @@ use kakehi_fleet::{Labels, Name, Selector};
 pub(crate) struct FleetArguments {
     #[command(flatten)]
     pub(super) broker: BrokerArguments,
-    /// Sign requests by the key in this file: see `kakehi fleet key`
+    /// Sign requests with the key in this file: see `kakehi fleet key`
     #[arg(long, global = true, env = "KAKEHI_FLEET_KEY", value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
     #[command(subcommand)]
@@ -24,10 +24,10 @@ pub(crate) struct BrokerArguments {
     #[arg(long, global = true, env = "KAKEHI_NATS", value_name = "URL")]
     #[arg(default_value = "nats://127.0.0.1:4222")]
     pub(super) nats: String,
-    /// Log in to the broker by this credentials file
+    /// Log in to the broker with this credentials file
     #[arg(long, global = true, env = "KAKEHI_NATS_CREDENTIALS", value_name = "FILE")]
     pub(super) credentials: Option<PathBuf>,
-    /// Log in to the broker by the seed of an nkey in this file
+    /// Log in to the broker with the nkey seed in this file
     #[arg(long, global = true, env = "KAKEHI_NATS_NKEY", value_name = "FILE")]
     pub(super) nkey: Option<PathBuf>,
     /// Trust the certificates in this file too, for tls:// [default: those of the system]
@@ -36,7 +36,7 @@ pub(crate) struct BrokerArguments {
     /// The prefix of the fleet's subjects
     #[arg(long, global = true, value_name = "PREFIX", default_value = "kakehi")]
     pub(super) prefix: String,
-    /// The prefix of this client's inboxes, where the broker's permissions ask for one
+    /// The prefix of this client's inboxes, if the broker's permissions require one
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(super) inbox_prefix: Option<String>,
 }
@@ -51,9 +51,9 @@ impl BrokerArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FleetCommand {
-    /// List the nodes that are connected, and those that should be
+    /// List the connected nodes, and expected nodes that are not connected
     Nodes {
-        /// Only those that this selects, such as 'role=web and not canary'
+        /// Only nodes that this selects, such as 'role=web and not canary'
         #[arg(long, value_name = "SELECTOR")]
         on: Option<Selector>,
         #[command(flatten)]
@@ -66,7 +66,7 @@ pub(super) enum FleetCommand {
     Run {
         #[command(flatten)]
         many: Many,
-        /// Its name
+        /// The name of the job
         job: String,
         /// Arguments for the job. Put `--` before arguments that start with a hyphen
         args: Vec<String>,
@@ -75,7 +75,7 @@ pub(super) enum FleetCommand {
     Call {
         #[command(flatten)]
         many: Many,
-        /// A command without arguments by its name, or any command as JSON
+        /// The name of a command without arguments, or any command as JSON
         command: String,
     },
     /// Show the state of each selected node's server
@@ -94,30 +94,30 @@ pub(super) enum FleetCommand {
         #[command(flatten)]
         top: crate::top::TopFlags,
     },
-    /// Ask the nodes what became of an earlier run, where that is not known
+    /// Ask the nodes for unknown outcomes of an earlier run
     Settle {
         /// The run; or NODE.EPOCH.N, and then the id of its request
         run: String,
         /// The id of one request
         id: Option<String>,
     },
-    /// Send an earlier run again, as a new one, to some of its nodes
+    /// Repeat an earlier run, as a new run, on some of its nodes
     Retry {
         /// The run
         run: String,
-        /// To the nodes where it failed
+        /// On the nodes where it failed
         #[arg(long)]
         failed: bool,
-        /// To the nodes that did not start it
+        /// On the nodes that did not start it
         #[arg(long)]
         unreachable: bool,
-        /// Also to the nodes of which the outcome is unknown: it may run there twice
+        /// Also on the nodes whose outcome is unknown: the request may then run twice
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         pace: Pace,
     },
-    /// Cancel an earlier run where it has not ended
+    /// Cancel an earlier run on the nodes where it still runs
     Cancel {
         /// The run
         run: String,
@@ -128,18 +128,18 @@ pub(super) enum FleetCommand {
         run: String,
         /// The node
         node: Name,
-        /// Go on with new output until the end
+        /// Also print new output, until the run ends
         #[arg(long)]
         follow: bool,
     },
-    /// Show the output of a job's run on a node up to its end, and end with its result
+    /// Follow the output of a job's run on a node, and exit with its status
     Attach {
         /// The run
         run: String,
         /// The node; not needed if the run has one node
         node: Option<Name>,
     },
-    /// Forget a node that is gone for good, so that no row waits for it
+    /// Remove a retired node from the list of expected nodes
     Forget {
         /// The nodes
         #[arg(required = true)]
@@ -152,28 +152,28 @@ pub(super) enum FleetCommand {
     },
 }
 
-/// Which nodes, and how.
+/// The selected nodes, and how the request goes to them.
 #[derive(Debug, Args)]
 pub(super) struct Many {
     /// The nodes that this selects, such as 'role=web and not canary' [default: all]
     #[arg(long, value_name = "SELECTOR")]
     pub(super) on: Option<Selector>,
-    /// Nodes that must be there, as names separated by commas: each has a row
+    /// Names of expected nodes, separated by commas. Each has a row even if it does not answer
     #[arg(long, value_name = "NODES", value_delimiter = ',')]
     pub(super) expect: Vec<Name>,
     #[command(flatten)]
     pub(super) inventory: InventoryArguments,
     #[command(flatten)]
     pub(super) pace: Pace,
-    /// How long to wait for nodes to say that they are connected
+    /// How long to wait for answers of connected nodes
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = humantime::parse_duration)]
     pub(super) wait: Duration,
 }
 
-/// Which nodes are expected to be there.
+/// The expected nodes.
 #[derive(Debug, Args)]
 pub(super) struct InventoryArguments {
-    /// The nodes that must be there, one a line: NAME, and its labels such as role=web,dc=fra.
+    /// A file of expected nodes, one on each line: NAME and labels, such as role=web,dc=fra.
     /// Without a file, these are the nodes that were connected within the last 24 hours
     #[arg(long, env = "KAKEHI_FLEET_INVENTORY", value_name = "FILE")]
     pub(super) inventory: Option<PathBuf>,
@@ -182,13 +182,13 @@ pub(super) struct InventoryArguments {
 /// How a request goes to many nodes.
 #[derive(Debug, Args)]
 pub(super) struct Pace {
-    /// How many nodes at once: a number, or a part of all such as 10%
+    /// The most nodes at once: a number, or a share of all such as 10%
     #[arg(long, value_name = "N", default_value = "64")]
     pub(super) batch: Batch,
-    /// Ask no further node after so many failures
+    /// Send to no further node after this number of failures
     #[arg(long, value_name = "N")]
     pub(super) max_failures: Option<usize>,
-    /// Ask so many nodes first, and the others only if all of these end with OK
+    /// Send to this number of nodes first, and to the others only if all of these end with OK
     #[arg(long, value_name = "N", default_value = "0")]
     pub(super) canary: usize,
     /// Do not ask before a request to more than 10 nodes
@@ -197,7 +197,7 @@ pub(super) struct Pace {
     /// Only print the nodes
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// At the end, show the output of the nodes, and equal output once
+    /// Show the output of the nodes at the end; equal output is shown once
     #[arg(long)]
     pub(super) group_output: bool,
 }
@@ -236,8 +236,8 @@ impl FromStr for Batch {
 
 /// Forward requests of a fleet to the server on --socket
 ///
-/// The server sees this process as the caller. Only callers with a --caller key may ask, unless
-/// --unsigned is given.
+/// The server sees the user of this process as the caller. Without --unsigned, only callers with a
+/// --caller key may send requests.
 #[derive(Debug, Args)]
 pub(crate) struct BridgeArguments {
     #[command(flatten)]
@@ -251,7 +251,7 @@ pub(crate) struct BridgeArguments {
     /// A permitted caller and its public key, as NAME=KEY; can be given several times
     #[arg(long = "caller", value_name = "NAME=KEY")]
     pub(super) callers: Vec<String>,
-    /// Take requests without a signature: from everybody who can use the broker
+    /// Accept unsigned requests, from every user of the broker
     #[arg(long)]
     pub(super) unsigned: bool,
     /// Keep outcomes in this file, so that they survive a restart of this process

@@ -15,7 +15,7 @@ use super::{
     report::Report,
     targets::{Known, Nodes},
 };
-use crate::escape::escape;
+use crate::{escape::escape, text::duration};
 
 pub(super) struct Rows<'r> {
     report: &'r mut Report,
@@ -144,7 +144,7 @@ impl<'r> Rows<'r> {
             let title = if self.is_live() { format!("{:18}  ", "PROGRESS") } else { String::new() };
             self.text(&format!("{:width$}  STATE       {title}  TIME  LAST LINE", "NODE"))?;
         }
-        let shown = time.map_or_else(String::new, |time| format!("{:.1}s", time.as_secs_f64()));
+        let shown = time.map_or_else(String::new, duration);
         let row = format!("{name:width$}  {state:10}  {progress}{shown:>6}  {}", escape(last));
         self.text(row.trim_end())
     }

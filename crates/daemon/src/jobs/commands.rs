@@ -53,8 +53,8 @@ fn shown() -> Vec<CommandDescription> {
             "logs",
             "Shows the output of a run.",
             of_a_run(&json!({
-                "follow": switch("Go on until the run has ended."),
-                "tail": { "type": "integer", "minimum": 0, "description": "Only the last lines." },
+                "follow": switch("Also send new output, until the run ends."),
+                "tail": { "type": "integer", "minimum": 0, "description": "Only this number of last lines." },
                 "timestamps": switch("Add the time of the output."),
             })),
         ),

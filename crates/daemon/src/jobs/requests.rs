@@ -103,10 +103,10 @@ pub(crate) struct Logs {
     pub(crate) run: String,
     #[serde(default)]
     pub(crate) output: Form,
-    /// Go on until the run has ended.
+    /// Also send new output, until the run ends.
     #[serde(default)]
     pub(crate) follow: bool,
-    /// Only the last lines.
+    /// Only this number of last lines.
     #[serde(default)]
     pub(crate) tail: Option<u64>,
     /// Only output since this time, in milliseconds since the Unix epoch.
