@@ -34,20 +34,21 @@
 //! - [`Channel`] sends and receives messages over a [`tokio::net::UnixStream`] or any other byte
 //!   stream. It is a `Stream` and a `Sink`, and each async method says whether it is cancel safe.
 //! - A [`Format`] is framing and encoding. [`Json`] is Kakehi's format, JSON ended by a NUL byte.
-//!   Implement [`Decode`] and [`Encode`]
-//!   for other formats.
+//!   To add a format, implement [`Format`], [`Decode`] and [`Encode`].
 //! - [`Request`], [`Response`] and [`Status`] are the messages of Kakehi's protocol.
-//!   [`ResponseMessage`] is what a client reads in a response of any protocol.
+//!   A client reads the responses of any protocol through the trait [`ResponseMessage`].
 //! - [`BufferLimits`] bound the memory of each direction.
-//! - [`ChannelError`] has a kind, and tells whether the channel can still be used.
+//! - [`ChannelError`] has an [`ErrorKind`]. After an error that
+//!   [is fatal](ChannelError::is_fatal), the channel cannot be used.
 //! - [`BusyPoll`] wraps a byte stream and polls for a moment before the task sleeps.
 //! - [`low_level`] drives a channel by hand. It is outside of the semver promise.
 //!
 //! # Guarantees
 //! - A message is sent as a whole or not at all, and received as a whole or not at all.
-//! - A malformed message does not affect the next one. If frame boundaries are lost, the channel
-//!   ends. A connection that is closed inside a frame is an error.
-//! - No byte is searched twice for the end of a frame.
+//! - A malformed message does not affect the next one. If the channel cannot find the start of the
+//!   next frame, it returns an error and its stream ends. A connection that is closed inside a frame
+//!   is an error.
+//! - The channel searches each byte at most once for the end of a frame.
 //! - An idle channel holds no buffer memory. A busy channel holds at most its [`BufferLimits`] and
 //!   the staged bytes.
 //! - [`Channel::next_within`] waits with a timeout. [`tokio::time::timeout`] works with any other

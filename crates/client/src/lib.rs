@@ -24,21 +24,22 @@
 //! ```
 //!
 //! # Types
-//! - A [`Client`] serves a whole program. It is cheap to clone, any number of tasks can use it at
-//!   once, and it has a pool of connections.
+//! - One [`Client`] is enough for a program. It is cheap to clone, and any number of tasks can use it
+//!   at once. It has a pool of connections. [`ClientSettings`] has its settings.
 //! - A [`Connection`] is one byte stream of any kind, for one request at a time or a [`Pipeline`]
 //!   of many.
 //! - A [`RequestBuilder`] sets a request's id, timeout and deadline. `.await` returns the final
 //!   response; `send` returns the [`Responses`], a stream that ends after the final response.
-//! - An [`Error`] says what happened. Its [`Outcome`] says what became of the request.
+//! - An [`Error`] has an [`ErrorKind`], which names the error, and an [`Outcome`], which says whether
+//!   the server carried out the request.
 //!
 //! # Timeout and deadline
 //! The timeout applies to each response, and each response restarts it. Default: 30 s. The deadline
 //! applies to the whole request. Default: no limit. Both cover the wait for a connection,
 //! connecting, writing and reading. Zero or `None` means no limit.
 //!
-//! Both are sent to the server. It sends keep-alives at half of the timeout, which the client skips,
-//! and cancels the request at the deadline.
+//! The client sends both to the server. The server sends keep-alives at half of the timeout, and
+//! cancels the request at the deadline. A keep-alive restarts the timeout; [`Responses`] skip it.
 //!
 //! # Outcomes of an error
 //! | outcome | what is certain | what to do |
@@ -46,19 +47,19 @@
 //! | [`NotSent`](Outcome::NotSent) | the request did not leave this process | send it again |
 //! | [`Refused`](Outcome::Refused) | the server did not start it | see [`Error::refusal`] |
 //! | [`Failed`](Outcome::Failed) | the server answered ERROR | see [`Error::response`] |
-//! | [`Done`](Outcome::Done) | the server answered OK, with a content that cannot be decoded | see [`Error::payload`] |
-//! | [`Unknown`](Outcome::Unknown) | it was sent, and no final response came | look at the server |
+//! | [`Done`](Outcome::Done) | the server answered OK, with content that cannot be decoded | see [`Error::payload`] |
+//! | [`Unknown`](Outcome::Unknown) | it was sent, and no final response arrived | check the state of the server |
 //!
 //! [`Responses`] yield an ERROR as an `Ok` item, as the server sent it. `.await` returns it as an
 //! `Err`.
 //!
-//! The client retries a request if an idle connection had ended before the request was sent. With
-//! [`Reconnect`], it also retries if it cannot connect, or if a busy server refuses. If the
-//! connection is lost, it retries only an [`idempotent`](RequestBuilder::idempotent) request.
+//! The client retries a request if its pooled connection was closed before the request was sent.
+//! With [`Reconnect`], it also retries if it cannot connect, or if a busy server refuses. If the
+//! connection is lost later, it retries only an [`idempotent`](RequestBuilder::idempotent) request.
 //!
 //! # Guarantees
-//! - A request that is dropped, times out or fails without an answer closes its connection. So the
-//!   server cancels the request, and no later request receives its response.
+//! - If a request is dropped, times out or fails without an answer, the client closes the connection.
+//!   So the server cancels the request, and no later request receives its response.
 //! - Dropping a future leaks no connection. The client spawns no task, and holds no lock while it
 //!   waits.
 //! - The client never blocks the runtime, however long the server takes.

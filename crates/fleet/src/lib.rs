@@ -26,16 +26,16 @@
 //!
 //! # Guarantees
 //! - If no node is connected for a request, the request fails at once with the outcome *not sent*.
-//! - A node starts a request only after the client has confirmed the accept of the node. A request
-//!   that waits in a broker or a client never starts late.
-//! - Progress arrives in order and without gaps, and the final response arrives exactly once, also
-//!   if the broker restarts. Messages have numbers, and the node keeps them until they are
-//!   acknowledged.
+//! - A node first accepts a request, and starts it only after the client has confirmed the accept. So
+//!   a request that was delayed in a broker or a client never starts late.
+//! - Progress arrives in order and without gaps, and the final response arrives exactly once, even
+//!   if the broker restarts. Messages have numbers, and the node keeps them until the client
+//!   acknowledges them.
 //! - If the client reads slowly, the handler waits.
-//! - A request is cancelled if it is dropped, or if its client dies.
-//! - A process of a node runs each id of a signer once. The client can query the outcome of an id
-//!   for 10 minutes after its end. With a [journal](Node::journal), both hold across restarts, for
-//!   7 days.
+//! - If the caller drops a request, or the client's process dies, the node cancels the request.
+//! - A process of a node runs a request of each id of a signer at most once. For 10 minutes after the
+//!   end of a request, the client can query its outcome. With a [journal](Node::journal), both also
+//!   hold after a restart, for 7 days.
 //!
 //! # Limits
 //! - A node without a journal forgets its requests when it restarts. Their outcome is then unknown.

@@ -30,7 +30,7 @@
 //! - `schema`: JSON Schemas of commands whose types implement `schemars::JsonSchema`.
 //! - `opentelemetry`: the server's span of a request is a child of the client's span.
 //! - `metrics`: the server counts the requests of each command with the facade `metrics`.
-//! - `testing`: a complete server in memory, for tests.
+//! - `testing`: serves a handler in memory, for tests.
 
 pub use kakehi_channel as channel;
 pub use kakehi_channel::{Refusal, Request, Response, Status, TraceContext, default_socket};

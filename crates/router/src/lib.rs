@@ -1,4 +1,8 @@
 //! Routes each typed command to its own handler.
+//!
+//! A [`Router`] is a handler for [`kakehi_server::serve`]. For each request it finds the command by
+//! its name, decodes the arguments, checks the command's guard, and calls the command's handler. The
+//! crate `kakehi` re-exports it together with `#[derive(Command)]`.
 
 mod content;
 mod control;

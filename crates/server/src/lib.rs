@@ -29,11 +29,11 @@
 //! ```
 //!
 //! # Overview
-//! - [`Socket`] listens at a path. By default, only its owner can connect. It replaces a socket of
-//!   the same owner whose server is dead, and no other.
+//! - [`Socket`] listens at a path. By default, only its owner can connect. It replaces the socket of
+//!   a dead server of the same owner, and refuses any other existing file.
 //! - [`serve`] accepts connections until it is shut down. It has options for [`Limits`], [`Access`],
-//!   the shutdown and the drain. It also takes any other [`Listener`]; [`serve_stream`] serves one
-//!   byte stream.
+//!   the shutdown and the [`Handle`]. `serve` takes any [`Listener`]; [`serve_stream`] serves one byte
+//!   stream.
 //! - A [`Handler`] answers requests: `Ok` becomes OK; `Err` and a panic become ERROR. An [`Answer`]
 //!   or a [`Failure`] can have content.
 //! - [`Context`] sends progress, and has the [`Peer`], the deadline and the cancellation.
@@ -43,27 +43,28 @@
 //! # Guarantees
 //! - An accepted request gets exactly one final response, or the connection ends. No response
 //!   follows the final one.
-//! - Progress is sent whenever the handler's future is pending, and gathered until then. If the
-//!   client does not read, [`Context::progress`] waits; other connections are not affected.
+//! - The server collects progress while the handler runs, and sends it whenever the handler's future
+//!   is pending. If the client does not read, [`Context::progress`] waits; other connections are not
+//!   affected.
 //! - Requests on one connection are answered in order.
 //! - If the client disconnects, its request is cancelled within a second. A client that closes only
 //!   its sending side still gets all responses.
 //! - The response to a malformed request contains the error and its position.
-//! - All limits are on by default. If no file descriptor is free, the server waits before it
-//!   accepts again.
+//! - All [`Limits`] are on by default, except for `max_timeout` and `max_deadline`. If no file
+//!   descriptor is free, the server waits before it accepts again.
 //!
 //! # Logging
-//! The server logs with `tracing`. A connection has a span (number, uid, pid) from its first request
-//! on. A request has a span with its id and its command: the text of [`Handler::describe`], or the name
-//! of the command. The span opens before the request is authorized. Its end is an event at the info
-//! level with the outcome and the duration; a refusal has uid, id, command and reason. Text from
-//! clients is escaped.
+//! The server logs with `tracing`. The span of a connection has its number, uid and pid, and opens at
+//! the first request. The span of a request has its id and its command: the text of
+//! [`Handler::describe`], or the name of the command. It opens before the request is authorized.
+//! When a request ends, the server logs an event at the level info with the outcome and the duration.
+//! A refusal is an event with uid, id, command and reason. Text from clients is escaped.
 //!
 //! # Features
 //! - `opentelemetry`: the span of a request is a child of the client's span, and
 //!   [`Context::trace`] returns the trace context of the request's span.
-//! - `metrics`: counters for each command, with the facade `metrics`. The guide `observability.md`
-//!   lists their names.
+//! - `metrics`: counters for each command, with the facade `metrics`. The page
+//!   `docs/guide/observability.md` lists their names.
 
 mod answer;
 mod connection;
