@@ -63,7 +63,10 @@ async fn the_deadline_is_longer_than_what_sozu_itself_waits() {
         let sozu = read(folder.path(), &settings).await.build();
         let start = tokio::time::Instant::now();
         let error = sozu.request(status()).await.unwrap_err();
-        assert!(error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown, "{error:?}");
+        assert!(
+            error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown,
+            "{error:?}"
+        );
         let elapsed = start.elapsed();
         let expected = Duration::from_secs(seconds);
         assert!(

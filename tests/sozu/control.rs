@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use kakehi_sozu::{
-    ErrorKind,
-    Outcome, Response, Sozu, Status,
+    ErrorKind, Outcome, Response, Sozu, Status,
     command::{
         AddBackend, FrontendFilters, PathRule, QueryClustersHashes, QueryMetricsOptions,
         RemoveBackend, RequestHttpFrontend, SoftStop, request::RequestType,
@@ -158,6 +157,9 @@ async fn a_soft_stop_is_followed_until_the_proxy_has_ended() {
         assert_eq!(last.status, Status::Ok);
         proxy.ends().await;
         let error = sozu.request(status()).await.unwrap_err();
-        assert!(error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Unconnected, "{error:?}");
+        assert!(
+            error.outcome() == Outcome::NotSent && error.kind() == ErrorKind::Unconnected,
+            "{error:?}"
+        );
     }
 }

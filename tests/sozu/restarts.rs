@@ -9,8 +9,7 @@ use std::{
 };
 
 use kakehi_sozu::{
-    ErrorKind,
-    Error, Outcome, Sozu,
+    Error, ErrorKind, Outcome, Sozu,
     command::{UpgradeMain, request::RequestType},
 };
 use tokio::task::JoinHandle;
@@ -102,12 +101,17 @@ async fn through_a_restart_each_outcome_is_true_and_afterwards_each_request_succ
         for (name, error) in &seen.errors {
             match error.outcome() {
                 Outcome::NotSent => assert!(!was_asked(name), "{name}: {error:?}"),
-                Outcome::Unknown => assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}"),
+                Outcome::Unknown => {
+                    assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}")
+                }
                 _ => panic!("{name}: {error:?}"),
             }
         }
         for error in &seen.lookups {
-            assert!(error.outcome() == Outcome::NotSent || error.kind() == ErrorKind::Disconnected, "{error:?}");
+            assert!(
+                error.outcome() == Outcome::NotSent || error.kind() == ErrorKind::Disconnected,
+                "{error:?}"
+            );
         }
     }
 }
@@ -134,7 +138,9 @@ async fn through_an_upgrade_of_the_main_process_nothing_that_was_added_is_lost()
         for (name, error) in &seen.errors {
             match error.outcome() {
                 Outcome::NotSent => assert_eq!(query(&sozu, name).await.unwrap(), [""; 0]),
-                Outcome::Unknown => assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}"),
+                Outcome::Unknown => {
+                    assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}")
+                }
                 _ => panic!("{name}: {error:?}"),
             }
         }

@@ -9,8 +9,7 @@ use std::{
 };
 
 use kakehi_sozu::{
-    ErrorKind,
-    Outcome, Sozu,
+    ErrorKind, Outcome, Sozu,
     command::{
         self, CountRequests, ReturnListenSockets, request::RequestType,
         response_content::ContentType,
@@ -43,7 +42,10 @@ async fn a_worker_that_hangs_holds_up_no_other_task_and_no_later_request() {
         let start = Instant::now();
         let error = sozu.request(status()).deadline(SECOND).await.unwrap_err();
         assert!(start.elapsed() >= SECOND);
-        assert!(error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown, "{error:?}");
+        assert!(
+            error.kind() == ErrorKind::Deadline && error.outcome() == Outcome::Unknown,
+            "{error:?}"
+        );
         assert!(ticks.load(Relaxed) > 100, "the runtime was blocked");
         ticking.abort();
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kakehi_channel::{ErrorKind, Channel, ChannelError, Decode, Encode, Format, low_level::Buffer};
+use kakehi_channel::{Channel, ChannelError, Decode, Encode, ErrorKind, Format, low_level::Buffer};
 use kakehi_client::{Connection, Outcome};
 use kakehi_sozu::{Asked, Request, Response, Status, Wire};
 use serde::Deserialize;
@@ -93,7 +93,10 @@ async fn an_unknown_status_or_content_is_an_error_that_keeps_the_bytes() {
     let unknown_content = [0x08, 0, 0x12, 0, 0x1a, 3, 0x9a, 0x06, 0];
     for payload in [unknown_status.as_slice(), &unknown_content] {
         let error = answered_by(&frame(payload)).await.unwrap_err();
-        assert!(error.kind() == ErrorKind::Malformed && error.outcome() == Outcome::Unknown, "{error:?}");
+        assert!(
+            error.kind() == ErrorKind::Malformed && error.outcome() == Outcome::Unknown,
+            "{error:?}"
+        );
         let source = std::error::Error::source(&error).unwrap();
         let source: &ChannelError = source.downcast_ref().unwrap();
         assert_eq!(source.payload().unwrap(), payload);

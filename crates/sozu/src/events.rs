@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FusedStream};
-use kakehi_client::{ErrorKind, Client};
+use kakehi_client::{Client, ErrorKind};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
@@ -148,7 +148,9 @@ impl Events {
             Some(Err(error)) if responses.is_terminated() => self.lose(Notice::Lost(error)),
             // A timeout without events is no loss.
             Some(Err(error)) if error.kind() == ErrorKind::Timeout && *is_confirmed => None,
-            Some(Err(error)) if error.kind() == ErrorKind::Timeout => self.lose(Notice::Lost(error)),
+            Some(Err(error)) if error.kind() == ErrorKind::Timeout => {
+                self.lose(Notice::Lost(error))
+            }
             Some(Err(error)) => Some(Notice::Malformed(error)),
             None => {
                 self.pause();

@@ -1,8 +1,6 @@
 //! The server's side of Sōzu's protocol.
 
-use kakehi_channel::{
-    ChannelError, Decode, Encode, Request, Response, Status, low_level::Buffer,
-};
+use kakehi_channel::{ChannelError, Decode, Encode, Request, Response, Status, low_level::Buffer};
 use kakehi_sozu_format::Sozu as Framing;
 
 use crate::{
