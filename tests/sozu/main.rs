@@ -11,6 +11,7 @@ mod batch;
 mod config;
 mod control;
 mod events;
+mod fleet;
 mod load;
 mod restarts;
 mod silence;

@@ -102,7 +102,7 @@ async fn through_a_restart_each_outcome_is_true_and_afterwards_each_request_succ
             match error.outcome() {
                 Outcome::NotSent => assert!(!was_asked(name), "{name}: {error:?}"),
                 Outcome::Unknown => {
-                    assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}")
+                    assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}");
                 }
                 _ => panic!("{name}: {error:?}"),
             }
@@ -139,7 +139,7 @@ async fn through_an_upgrade_of_the_main_process_nothing_that_was_added_is_lost()
             match error.outcome() {
                 Outcome::NotSent => assert_eq!(query(&sozu, name).await.unwrap(), [""; 0]),
                 Outcome::Unknown => {
-                    assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}")
+                    assert_eq!(error.kind(), ErrorKind::Disconnected, "{name}: {error:?}");
                 }
                 _ => panic!("{name}: {error:?}"),
             }

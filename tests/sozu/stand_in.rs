@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::support::{add_cluster, binaries, command_line, status, workers};
 
 /// Starts a stand-in, and gives the names of the clusters that are added to it.
-fn start(folder: &TempDir) -> Arc<Mutex<Vec<String>>> {
+pub(crate) fn start(folder: &TempDir) -> Arc<Mutex<Vec<String>>> {
     let clusters = Arc::new(Mutex::new(vec![]));
     let added = Arc::clone(&clusters);
     let socket = Socket::bind(folder.path().join("sozu.sock")).listen().unwrap();

@@ -15,7 +15,6 @@ mod serving;
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{FutureExt, channel::mpsc};
-use kakehi_channel::Json;
 use kakehi_server::{Handle, Handler, Limits, Protocol, serve};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -167,7 +166,8 @@ impl Node {
         self
     }
 
-    /// Serves `handler` until the shutdown.
+    /// Serves `handler` until the shutdown. Its format `F` is JSON ended by NUL, as that of a closure
+    /// or of a `Router`.
     ///
     /// # Errors
     /// The name is not valid, the broker refuses the login, a file cannot be read, or the journal
@@ -175,14 +175,14 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the running requests, without a drain.
-    pub fn serve<C, H>(
+    pub fn serve<C, H, F>(
         self,
         handler: H,
-    ) -> impl Future<Output = Result<(), FleetError>> + Send + use<C, H>
+    ) -> impl Future<Output = Result<(), FleetError>> + Send + use<C, H, F>
     where
         C: Send + 'static,
-        H: Handler<C, Json>,
-        Json: Protocol<C>,
+        H: Handler<C, F>,
+        F: Protocol<C>,
     {
         // Boxed, so that the future of a running node has no room for what is only its start.
         let open = Box::pin(self.open(handler));
@@ -193,11 +193,11 @@ impl Node {
     }
 
     /// Connects, subscribes, and makes the server of the requests.
-    async fn open<C, H>(self, handler: H) -> Result<Open, FleetError>
+    async fn open<C, H, F>(self, handler: H) -> Result<Open, FleetError>
     where
         C: Send + 'static,
-        H: Handler<C, Json>,
-        Json: Protocol<C>,
+        H: Handler<C, F>,
+        F: Protocol<C>,
     {
         let name: Name = self.name.parse().map_err(|error| FleetError::name(&error))?;
         // Boxed, so that its memory is free for the subscriptions.

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Broker, Worker, anna, fleet, node, node_with, servers};
 use futures::StreamExt;
+use kakehi::{command::Invocation, server::Context};
 use kakehi_channel::{ErrorKind, Refusal, Status};
 use kakehi_client::{ClientSettings, Outcome};
 use kakehi_fleet::{Ended, Event, Keys, Node, Responses, Settled, Signer, Summary};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
@@ -64,6 +66,33 @@ async fn a_request_is_answered_by_the_handler_of_a_socket() {
         assert_eq!(error.response().unwrap().message, "the handler panicked");
         let stats = node.handle.stats();
         assert_eq!((stats.ok, stats.error, stats.panicked), (3, 1, 1));
+    }
+}
+
+#[derive(Serialize, Deserialize, kakehi::Command)]
+#[command(reply = u32)]
+struct Add {
+    number: u32,
+}
+
+async fn add(sum: u32, add: Add, _: Context<()>) -> Result<u32, String> {
+    Ok(sum + add.number)
+}
+
+#[tokio::test]
+async fn a_router_answers_typed_commands() {
+    for server in servers() {
+        let broker = Broker::start(&server).await;
+        let node = Node::connect(broker.url(), "web-1").keys(Keys::default().unsigned(true));
+        let router = kakehi::Router::new(40).command(add);
+        let _node = tokio::spawn(node.serve(router));
+        let fleet = fleet(&broker).await;
+        while fleet.nodes(Duration::from_millis(100)).await.unwrap().is_empty() {}
+        let web = fleet.node("web-1").unwrap();
+        let sum = web.request(Invocation(Add { number: 2 })).typed::<u32>().await.unwrap();
+        assert_eq!(sum.content, Some(42));
+        let error = web.request("other").await.unwrap_err();
+        assert_eq!(error.refusal(), Some(Refusal::Unsupported), "{error:?}");
     }
 }
 
