@@ -10,15 +10,14 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::Either};
+use futures::future::Either;
 use kakehi_channel::{ByteStream, Refusal, Status, TraceContext, low_level::LowLevel};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::{Connection, Deadlines};
 use crate::{
-    Answer, AnyContent, Content, Context, Failure, Handler, IntoAnswer, IntoFailure, Limits,
-    Protocol,
+    AnyContent, Content, Context, Failure, Handler, IntoAnswer, IntoFailure, Limits, Protocol,
     log::Log,
     metrics,
     outbox::Outbox,
@@ -65,31 +64,32 @@ where
     /// Runs one request until its final response is in the outbox, or its handler is dropped.
     pub(super) async fn answer(&mut self, server: &Server<C, H>, received: Received<C>) {
         let _counted = server.shared().start_request();
-        let Received { request: asked, command: name, bytes } = received;
-        self.command = metrics::Command::named(asked.label::<F>(name.as_deref()));
-        self.command.received(bytes);
-        let command = catch_panic(|| asked.command(&server.handler, name.as_deref()));
-        let command = command.unwrap_or_default();
-        let log = Log::new(self.outbox.peer.uid, asked.id(), &command);
-        let trace = asked.trace().cloned();
+        self.command = metrics::Command::named(received.label::<F>());
+        self.command.received(received.bytes);
+        let command = catch_panic(|| received.command(&server.handler)).unwrap_or_default();
+        let log = Log::new(self.outbox.peer.uid, received.id(), &command);
+        let trace = received.trace().cloned();
         #[cfg(feature = "opentelemetry")]
         let trace = TraceContext::join(&log.span, trace);
         let span = &log.span;
-        if let Err((why, message)) = span.in_scope(|| self.admit(server, &asked)) {
-            return span.in_scope(|| self.refuse(asked.id(), &command, why, &message));
+        if let Err((why, message)) = span.in_scope(|| self.admit(server, &received.request)) {
+            return span.in_scope(|| self.refuse(received.id(), &command, why, &message));
         }
         let measured = self.command.start();
-        let (deadline, keep_alive) = asked.times(&server.limits);
-        let number = self.outbox.open(asked.id(), command);
+        let (deadline, keep_alive) = received.times(&server.limits);
+        let number = self.outbox.open(received.id(), command);
         self.deadlines.request = deadline;
         let mut running = Running { number, keep_alive, cancelled: None };
         let context = Context::new(Arc::clone(&self.outbox), number, deadline, trace);
         let end = {
-            let mut handling = pin!(catch_panic(|| asked.handle(&server.handler, context)));
+            let mut handling = pin!(catch_panic(|| received.handle(&server.handler, context)));
             let end = poll_fn(|cx| {
                 self.poll_answer(cx, &mut running, |outbox, cx| {
                     match handling.as_mut().as_pin_mut() {
-                        Some(handling) => poll_handler::<F, _, _>(handling, outbox, &log, cx),
+                        Some(handling) => match handling.as_pin_mut() {
+                            Either::Left(command) => poll::<F, _, _>(command, outbox, &log, cx),
+                            Either::Right(reserved) => poll::<F, _, _>(reserved, outbox, &log, cx),
+                        },
                         None => Poll::Ready(End::Panicked),
                     }
                 })
@@ -299,26 +299,26 @@ impl CancelReason {
     }
 }
 
-impl<C> Asked<C> {
+impl<C> Received<C> {
     fn id(&self) -> &str {
-        match self {
-            Self::Command(request) => &request.id,
-            Self::Reserved(request) => &request.id,
+        match &self.request {
+            Asked::Command(request) => &request.id,
+            Asked::Reserved(request) => &request.id,
         }
     }
 
     fn trace(&self) -> Option<&TraceContext> {
-        match self {
-            Self::Command(request) => request.trace.as_ref(),
-            Self::Reserved(request) => request.trace.as_ref(),
+        match &self.request {
+            Asked::Command(request) => request.trace.as_ref(),
+            Asked::Reserved(request) => request.trace.as_ref(),
         }
     }
 
     /// The deadline of the request and the interval of its keep-alives.
     fn times(&self, limits: &Limits) -> (Option<Instant>, Option<Duration>) {
-        let (timeout, deadline) = match self {
-            Self::Command(request) => (request.timeout(), request.deadline()),
-            Self::Reserved(request) => (request.timeout(), request.deadline()),
+        let (timeout, deadline) = match &self.request {
+            Asked::Command(request) => (request.timeout(), request.deadline()),
+            Asked::Reserved(request) => (request.timeout(), request.deadline()),
         };
         let deadline = [deadline, limits.max_deadline].into_iter().flatten().min();
         let timeout = timeout.map(|time| time.min(limits.max_timeout.unwrap_or(time)));
@@ -331,66 +331,67 @@ impl<C> Asked<C> {
 
     /// The label of the command in the metrics, if the server knows it. Clients choose a reserved
     /// name, so it is not a label.
-    fn label<'n, F: Protocol<C>>(&self, name: Option<&'n str>) -> Option<&'n str> {
-        match self {
-            Self::Command(request) => name.filter(|_| F::knows(request)),
-            Self::Reserved(_) => Some("kakehi"),
+    fn label<F: Protocol<C>>(&self) -> Option<&str> {
+        match &self.request {
+            Asked::Command(request) => self.command.as_deref().filter(|_| F::knows(request)),
+            Asked::Reserved(_) => Some("kakehi"),
         }
     }
 
-    /// The command for the log; `name` is what the frame says.
-    fn command<H: Handler<C, F>, F>(&self, handler: &H, name: Option<&str>) -> Cow<'static, str> {
-        match self {
-            Self::Reserved(request) => reserved::name(request.command.as_ref()),
-            Self::Command(request) => match (handler.describe(request), name) {
-                (described, Some(name)) if described.is_empty() => Cow::Owned(name.to_owned()),
+    /// The command for the log.
+    fn command<H: Handler<C, F>, F>(&self, handler: &H) -> Cow<'static, str> {
+        match &self.request {
+            Asked::Reserved(request) => reserved::name(request.command.as_ref()),
+            Asked::Command(request) => match (handler.describe(request), &self.command) {
+                (described, Some(name)) if described.is_empty() => Cow::Owned(name.to_string()),
                 (described, _) => described,
             },
         }
     }
 
     /// Runs the handler. The future of a command is not an `async` block, which would have room for
-    /// the request as well.
+    /// the request as well. That of a reserved request is boxed, because such requests are rare.
+    #[expect(clippy::type_complexity, reason = "futures without a name fit in no shorter type")]
     fn handle<H: Handler<C, F>, F: Send>(
         self,
         handler: &H,
         context: Context<AnyContent, F>,
-    ) -> impl Future<Output = Answered<H, C, F>> + Send {
-        match self {
-            Self::Command(request) => {
-                Either::Left(handler.handle(request, context).map(|result| {
-                    result.map(IntoAnswer::into_answer).map_err(IntoFailure::into_failure)
-                }))
-            }
-            Self::Reserved(request) => Either::Right(async move {
+    ) -> Either<
+        impl Future<Output = Result<H::Answer, H::Error>>,
+        impl Future<Output = Answered<H, C, F>>,
+    > {
+        match self.request {
+            Asked::Command(request) => Either::Left(handler.handle(request, context)),
+            Asked::Reserved(request) => Either::Right(Box::pin(async move {
                 let name = reserved::name(request.command.as_ref());
                 reserved::complete::<H, C, F>(&name, handler.reserved(*request, context).await)
-            }),
+            })),
         }
     }
 }
 
 /// Polls a handler and encodes its result as the final response.
-fn poll_handler<F, A, E>(
-    handling: Pin<&mut impl Future<Output = Result<Answer<A>, Failure<E>>>>,
+fn poll<F, A, E>(
+    handling: Pin<&mut impl Future<Output = Result<A, E>>>,
     outbox: &Outbox,
     log: &Log,
     cx: &mut Task<'_>,
 ) -> Poll<End>
 where
     F: Default,
-    A: Content<F>,
-    E: Content<F>,
+    A: IntoAnswer<Content: Content<F>>,
+    E: IntoFailure<Content: Content<F>>,
     (): Content<F>,
 {
     let polled = catch_panic(|| {
         let _entered = log.span.enter();
-        handling.poll(cx).map(|result| match result {
+        handling.poll(cx).map(|result| match result.map(IntoAnswer::into_answer) {
             Ok(answer) => {
                 let content = answer.content.as_ref();
                 conclude::<F, _>(outbox, Status::Ok, &answer.message, content, None)
             }
-            Err(Failure { message, content, refused }) => {
+            Err(error) => {
+                let Failure { message, content, refused } = error.into_failure();
                 if let Some(why) = refused {
                     log.refused(why, &message);
                 }
