@@ -65,13 +65,16 @@ async fn callers_of_the_fleet_run_the_jobs_that_name_them_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (anna, ben) = (Signer::generate(), Signer::generate());
+    // Each job that starts adds its name to the log.
+    let start = |job: &str| format!("run = ['sh', '-c', 'echo {job} | tee -a {}']", path("log"));
+    let [hello, group, open, own] = ["hello", "group", "open", "own"].map(start);
     let jobs = format!(
         "[fleet]\nurl = '{url}'\nname = 'web-1'\nlabels = {{ role = 'web' }}\n\
          [fleet.keys]\nanna = {{ key = '{}', groups = ['sre'] }}\nben = {{ key = '{}' }}\n\
-         [job.hello]\nrun = ['echo', 'hello']\nallow = {{ fleet = ['anna'] }}\n\
-         [job.group]\nrun = ['echo', 'group']\nallow = {{ fleet = ['group:sre'] }}\n\
-         [job.open]\nrun = ['echo', 'open']\nallow = {{ fleet = ['ben', 'anna'] }}\n\
-         [job.own]\nrun = ['true']\n",
+         [job.hello]\n{hello}\nallow = {{ fleet = ['anna'] }}\n\
+         [job.group]\n{group}\nallow = {{ fleet = ['group:sre'] }}\n\
+         [job.open]\n{open}\nallow = {{ fleet = ['ben', 'anna'] }}\n\
+         [job.own]\n{own}\n",
         anna.public_key(),
         ben.public_key(),
     );
@@ -92,18 +95,22 @@ async fn callers_of_the_fleet_run_the_jobs_that_name_them_and_nothing_else() {
         assert!(response.message.contains(job), "{response:?}");
     }
     call(&ben, run("open")).await.unwrap();
-    for (signer, command) in [
-        (&anna, run("own")),
-        (&ben, run("hello")),
-        (&ben, run("group")),
-        (&anna, json!("stop")),
-        (&anna, json!({ "cancel": { "all": true } })),
-        (&anna, json!({ "rerun": { "run": "x" } })),
-        (&Signer::generate(), run("hello")),
+    for (signer, command, why) in [
+        (&anna, run("own"), "\"anna\" may not run `own`"),
+        (&ben, run("hello"), "\"ben\" may not run `hello`"),
+        (&ben, run("group"), "\"ben\" may not run `group`"),
+        (&anna, json!("stop"), "\"anna\" may not use `stop`"),
+        (&anna, json!({ "cancel": { "all": true } }), "\"anna\" may not "),
+        (&anna, json!({ "rerun": { "run": "x" } }), "\"anna\" may not use `rerun`"),
+        (&Signer::generate(), run("hello"), "the signer's key is not known"),
     ] {
         let error = call(signer, command.clone()).await.unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::Denied), "{command}: {error:?}");
+        let message = &error.response().unwrap().message;
+        assert!(message.starts_with(why), "{command}: {message}");
     }
+    let started = std::fs::read_to_string(path("log")).unwrap();
+    assert_eq!(started, "hello\ngroup\nopen\nopen\n", "a refused job was started");
     let runs = call(&anna, json!("runs")).await.unwrap().content.unwrap().to_string();
     assert!(runs.contains(r#""caller":"anna""#) && !runs.contains("\"uid\""), "{runs}");
     let list = call(&ben, json!("list")).await.unwrap().content.unwrap().to_string();
