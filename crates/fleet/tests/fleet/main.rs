@@ -4,6 +4,7 @@
 
 mod broker;
 mod common;
+mod flood;
 mod python;
 #[cfg(feature = "tls")]
 mod tls;
