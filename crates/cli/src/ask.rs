@@ -206,7 +206,7 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Whether the server does not know the command, or a field of it.
-fn is_unknown(answer: &Answer) -> bool {
+pub(crate) fn is_unknown(answer: &Answer) -> bool {
     matches!(answer.response.refused, Some(Refusal::Malformed | Refusal::Unsupported))
 }
 

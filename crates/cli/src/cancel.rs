@@ -29,16 +29,9 @@ struct Listed {
 /// Cancels the requests of `first`, an answer to `kakehi.running`, and those of the lists after it.
 /// Returns the exit status.
 pub(crate) async fn all(first: &Answer, options: &Options, view: &mut View) -> u8 {
-    let mut cancelled = BTreeMap::new();
-    if let Err(failure) = cancel(first, options, &mut cancelled).await {
-        return view.output.end(&failure);
-    }
-    let plural = if cancelled.len() == 1 { "" } else { "s" };
-    let message = format!("cancelled {} request{plural}", cancelled.len());
-    let cancelled: Vec<_> = cancelled.into_values().collect();
-    let code = match Answer::ok(&message, &json!({ "cancelled": cancelled })) {
-        Some(answer) => view.conclude(answer),
-        None => exit::OK,
+    let code = match each(first, async |question| answer(question, options).await).await {
+        Ok(answer) => view.conclude(answer),
+        Err(failure) => return view.output.end(&failure),
     };
     match view.output.flush().await {
         Ok(()) => code,
@@ -46,17 +39,29 @@ pub(crate) async fn all(first: &Answer, options: &Options, view: &mut View) -> u
     }
 }
 
+/// The same for the server that `ask` sends requests to. Returns a final response that names the
+/// cancelled requests.
+pub(crate) async fn each(
+    first: &Answer,
+    ask: impl AsyncFn(Question) -> Result<Answer, Failure>,
+) -> Result<Answer, Failure> {
+    let cancelled = cancel(first, ask).await?;
+    let plural = if cancelled.len() == 1 { "" } else { "s" };
+    let message = format!("cancelled {} request{plural}", cancelled.len());
+    let cancelled: Vec<_> = cancelled.into_values().collect();
+    Answer::ok(&message, &json!({ "cancelled": cancelled })).ok_or_else(Failure::unanswered)
+}
+
 async fn cancel(
     first: &Answer,
-    options: &Options,
-    cancelled: &mut BTreeMap<String, Value>,
-) -> Result<(), Failure> {
+    ask: impl AsyncFn(Question) -> Result<Answer, Failure>,
+) -> Result<BTreeMap<String, Value>, Failure> {
+    let mut cancelled = BTreeMap::new();
     let mut list = List::of(first);
     for _ in 0..MOST_LISTS {
         let before = cancelled.len();
         for Listed { run } in list.running {
-            let question = Question::command(&json!({ "kakehi.cancel": { "id": run } }));
-            match answer(question, options).await {
+            match ask(Question::command(&json!({ "kakehi.cancel": { "id": run } }))).await {
                 Ok(answer) => {
                     cancelled.insert(run, content(&answer));
                 }
@@ -68,9 +73,9 @@ async fn cancel(
         if list.more == 0 || cancelled.len() == before {
             break;
         }
-        list = List::of(&answer(Question::command(&"kakehi.running".into()), options).await?);
+        list = List::of(&ask(Question::command(&"kakehi.running".into())).await?);
     }
-    Ok(())
+    Ok(cancelled)
 }
 
 impl List {

@@ -66,7 +66,7 @@ Signals:
   HUP        reload the jobs. If a file has an error, the previous jobs stay in use
 
 Environment:
-  RUST_LOG   the levels and targets to log to stderr [default: info]
+  RUST_LOG   the levels and targets to log to stderr [default: info,async_nats=warn]
 
 Exit status:
   0 stopped by a request or a signal, 1 could not start or the jobs file has an error,

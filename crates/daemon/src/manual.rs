@@ -64,7 +64,10 @@ const SECTIONS: [(&str, Rows); 4] = [
     (
         "ENVIRONMENT",
         &[
-            ("RUST_LOG", "The levels and targets to log to standard error. Default: `info`."),
+            (
+                "RUST_LOG",
+                "The levels and targets to log to standard error. Default: `info,async_nats=warn`.",
+            ),
             ("KAKEHI_SOCKET", "The socket to listen on, if --socket is absent."),
             ("XDG_RUNTIME_DIR", "The folder of the user's own socket: see FILES."),
             ("STATE_DIRECTORY", "The folder of records and output, if --state is absent."),

@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{support::Fake, top::serving};
+use crate::{
+    sshd::Sshd,
+    support::{Fake, said},
+    top::serving,
+};
 
 /// A server that knows the commands about running requests only, with `count` requests. It lists two
 /// of them at once.
@@ -45,6 +49,21 @@ fn all_requests_are_cancelled_one_by_one() {
     let fake = server(1);
     let said = fake.said(&["cancel", "--all", "-o", "json"]).lines().remove(0);
     assert_eq!(said["cancelled"][0]["run"], "1-1");
+}
+
+#[test]
+fn all_requests_of_several_hosts_are_cancelled() {
+    let Some(sshd) = Sshd::start() else { return };
+    let fake = server(5);
+    let mut client = sshd.client(&fake.socket());
+    // This port of the loopback interface has no listener.
+    let off = format!("ssh://{}@127.0.0.1:1", sshd.user);
+    client.args(["--host", &off, "cancel", "--all"]);
+    let said = said(client);
+    let row = said.stdout.lines().find(|line| line.contains("  ok  "));
+    assert!(row.is_some_and(|row| row.ends_with("  cancelled 5 requests")), "{said:?}");
+    assert!(said.code == 69 && said.stderr.contains("1 of 2 hosts ok, 1 not sent"), "{said:?}");
+    assert_eq!(fake.said(&["cancel", "--all"]).stdout, "cancelled 0 requests\n");
 }
 
 #[test]

@@ -165,6 +165,34 @@ fn a_bar_shows_how_far_it_is_and_nothing_of_it_is_left() {
 }
 
 #[test]
+fn nothing_is_left_of_a_live_line_in_a_terminal_that_became_narrower() {
+    let server = kakehi_tests::programs::Server::start(&[]);
+    let socket = server.socket();
+    let variables = [("S", socket.to_str().unwrap())];
+    // The line is in the middle of the screen, or at its bottom. From the top, tmux moves the first
+    // row of a wrapped line into its history.
+    for fill in ["clear; seq 1 9", "clear; seq 1 40"] {
+        let Some(screen) = Screen::sized((80, 15), "sh", &variables) else { return };
+        let request = r#"{"command":{"countdown":{"steps":999,"interval_ms":300}}}"#;
+        screen.enter(&format!("{fill}; $CLIENT --socket $S send '{request}'; echo ended $?"));
+        screen.wait_for(&["/999 Not done yet"]);
+        for columns in [40, 30, 50, 35] {
+            screen.resize(columns, 15);
+            let step = screen.wait_until(|shown| shown.contains("/999 "));
+            let step = step.split("/999 ").next().unwrap().rsplit(' ').next().unwrap().to_owned();
+            // The next step is drawn after the terminal was resized.
+            screen.wait_until(|shown| !shown.contains(&format!(" {step}/999 ")));
+            let all = screen.tmux(&["capture-pane", "-p", "-S", "-"]);
+            assert_eq!(all.matches(" s [").count(), 1, "{columns}: {all}");
+        }
+        screen.press("C-c");
+        screen.wait_for(&["ended 130"]);
+        let all = screen.tmux(&["capture-pane", "-p", "-S", "-"]);
+        assert!(!all.contains(" s ["), "{all}");
+    }
+}
+
+#[test]
 fn streamed_results_stay_on_the_screen_and_steps_are_a_bar() {
     let progress = |message: &str, content: &str| {
         format!(

@@ -132,6 +132,29 @@ fn ctrl_c_cancels_the_runs_on_all_machines() {
 }
 
 #[test]
+fn all_runs_on_all_machines_are_cancelled() {
+    let Some(machines) = Machines::start() else { return };
+    let output = machines.all(&["run", "--detach", "stays"]).output().unwrap();
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let output = machines.all(&["cancel", "--all"]).output().unwrap();
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    for index in [0, 1] {
+        let row = format!("{}  ok  ", machines.name(index));
+        let row = stdout(&output).lines().find(|line| line.starts_with(&row));
+        assert!(row.is_some_and(|row| row.contains("cancel")), "{}", stdout(&output));
+    }
+    let output = machines.all(&["cancel", "--all", "--json"]).output().unwrap();
+    let ended: Vec<_> =
+        lines(&output).into_iter().filter(|line| line["event"] == "ended").collect();
+    let none = serde_json::json!([]);
+    assert!(
+        ended.len() == 2
+            && ended.iter().all(|line| line["response"]["content"]["cancelled"] == none),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn one_host_at_a_time_and_refused_commands() {
     let Some(machines) = Machines::start() else { return };
     let output = machines.all(&["--parallel", "1", "-q", "list"]).output().unwrap();

@@ -19,7 +19,8 @@ use self::{
 };
 use super::{
     args::Options,
-    exit,
+    ask::is_unknown,
+    cancel, exit,
     failure::Failure,
     output::{Output, Unwritable},
     question::Question,
@@ -52,7 +53,7 @@ pub(crate) async fn run(
         Err(error) => return output.end(&Failure::system(&error)),
     };
     let mut report = Report::new(&hosts, form, options, output);
-    match ask_all(&question, &hosts, options, signals, &mut report).await {
+    match ask_all((form, &question), &hosts, options, signals, &mut report).await {
         Ok(code) => report.end(code),
         Err(Unwritable::Closed) => report.close(exit::STDOUT_CLOSED),
         Err(Unwritable::Late) => report.fail(&Failure::unread()),
@@ -85,7 +86,7 @@ type Event = (usize, Answer);
 
 /// Returns the exit status of a signal, if one came.
 async fn ask_all(
-    question: &Question,
+    (form, question): (Form, &Question),
     hosts: &[SshHost],
     options: &Options,
     mut signals: Signals,
@@ -96,7 +97,7 @@ async fn ask_all(
     let asked = hosts.iter().enumerate().map(|(index, host)| {
         let (events, stopped) = (events.clone(), stopped.clone());
         let remote = Remote::new(host, options).without_questions();
-        ask_one(index, remote, question.clone(), events, stopped)
+        ask_one(index, remote, (form, question.clone()), events, stopped)
     });
     let mut ended = stream::iter(asked).buffer_unordered(options.parallel.get());
     let (mut signal, mut late) = (None, Box::pin(futures::future::pending().boxed_local()));
@@ -139,7 +140,7 @@ enum Next {
 async fn ask_one(
     index: usize,
     remote: Remote<'_>,
-    question: Question,
+    (form, question): (Form, Question),
     events: mpsc::Sender<Event>,
     mut stopped: watch::Receiver<bool>,
 ) -> (usize, Ended) {
@@ -149,22 +150,24 @@ async fn ask_one(
     let start = Instant::now();
     let cancel = Question::cancel(question.id());
     let asking = async {
-        let mut link = remote.connect().await?;
-        let mut responses = link.message(question).send().await?;
-        while let Some(next) = responses.next().await {
-            let answer = next.map_err(Failure::from)?;
-            if answer.response.status.is_final() {
-                return Ok(answer);
-            }
-            // The receiver lives as long as this future.
-            let _ = events.send((index, answer)).await;
+        let has_other = question.has_other();
+        let answer = final_answer(index, remote, question.clone(), &events).await?;
+        if !has_other || !is_unknown(&answer) {
+            return Ok(answer);
         }
-        Err(Failure::unanswered())
+        let answer = final_answer(index, remote, question.other(), &events).await?;
+        if form == Form::CancelAll && answer.lists_running() {
+            return cancel::each(&answer, async |question| remote.answer(question).await).await;
+        }
+        Ok(answer)
     };
     let cancelling = async {
         // The sender lives as long as this future.
         let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
-        let _ = remote.answer(cancel).await;
+        let other = cancel.clone().other();
+        if remote.answer(cancel).await.is_err() {
+            let _ = remote.answer(other).await;
+        }
         futures::future::pending::<()>().await;
     };
     let result = tokio::select! {
@@ -172,6 +175,26 @@ async fn ask_one(
         () = cancelling => Err(Failure::unanswered()),
     };
     (index, Ended::new(result, start.elapsed()))
+}
+
+/// The final response of one host. The progress before it is sent to `events`.
+async fn final_answer(
+    index: usize,
+    remote: Remote<'_>,
+    question: Question,
+    events: &mpsc::Sender<Event>,
+) -> Result<Answer, Failure> {
+    let mut link = remote.connect().await?;
+    let mut responses = link.message(question).send().await?;
+    while let Some(next) = responses.next().await {
+        let answer = next.map_err(Failure::from)?;
+        if answer.response.status.is_final() {
+            return Ok(answer);
+        }
+        // The receiver lives as long as this future.
+        let _ = events.send((index, answer)).await;
+    }
+    Err(Failure::unanswered())
 }
 
 pub(crate) use summary::ORDER;

@@ -21,8 +21,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 const SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
 /// The largest and the smallest width of the bar, in columns. It takes a third of the terminal.
 const BAR: (usize, usize) = (24, 6);
-/// Columns left free at the end, because the terminal writes `^C` there.
-const FREE: usize = 4;
+/// Columns left free at the end, because some terminals wrap a line that fills the last one.
+const FREE: usize = 1;
 /// How many characters of a message are kept: more than any terminal shows in a line.
 const KEPT: usize = 1024;
 
@@ -39,14 +39,15 @@ struct Line {
     message: String,
     /// Steps that are done, of how many.
     steps: Option<(u64, u64)>,
-    is_drawn: bool,
+    /// The width of the terminal when the line was drawn; `None`: the line is hidden.
+    drawn: Option<usize>,
 }
 
 impl Live {
     /// On standard error, which is a terminal.
     pub(crate) fn new() -> Self {
         let (since, message) = (Instant::now(), String::new());
-        Self(Rc::new(RefCell::new(Line { since, turns: 0, message, steps: None, is_drawn: false })))
+        Self(Rc::new(RefCell::new(Line { since, turns: 0, message, steps: None, drawn: None })))
     }
 
     /// Keeps a progress message, to be shown from the next turn on.
@@ -68,9 +69,12 @@ impl Live {
     pub(crate) fn show(&self) {
         let line = &mut *self.0.borrow_mut();
         if line.turns > 0 {
-            let columns = Pipe::stderr().columns().unwrap_or(80);
-            write(&format!("\r{}\x1b[K", line.text(columns.saturating_sub(FREE))));
-            line.is_drawn = true;
+            let columns = columns();
+            let text = line.text(columns.saturating_sub(FREE));
+            // The cursor stays at the start of the line. A terminal that becomes narrower wraps the
+            // line, and the cursor is then in the first of its rows.
+            write(&format!("\r{}{text}\x1b[K\r", line.rest(columns)));
+            line.drawn = Some(columns);
         }
     }
 
@@ -82,13 +86,19 @@ impl Live {
     /// Removes the line, until it is shown again.
     pub(crate) fn hide(&self) {
         let line = &mut *self.0.borrow_mut();
-        if std::mem::take(&mut line.is_drawn) {
-            write("\r\x1b[K");
+        if line.drawn.is_some() {
+            write(&format!("\r{}\x1b[K", line.rest(columns())));
+            line.drawn = None;
         }
     }
 }
 
 impl Line {
+    /// Erases the other rows of a line that a narrower terminal has wrapped.
+    fn rest(&self, columns: usize) -> &'static str {
+        if self.drawn.is_some_and(|drawn| drawn > columns) { "\x1b[J" } else { "" }
+    }
+
     fn text(&self, columns: usize) -> String {
         let spinner = SPINNER.get(self.turns % SPINNER.len()).unwrap_or(&"");
         let elapsed = elapsed(self.since.elapsed());
@@ -128,6 +138,10 @@ fn number(json: &str) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
     let saturated = |number: f64| number as u64;
     json.parse().ok().or_else(|| serde_json::from_str(json).ok().map(saturated))
+}
+
+fn columns() -> usize {
+    Pipe::stderr().columns().unwrap_or(80)
 }
 
 fn write(text: &str) {
