@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Result, ensure};
 use futures::StreamExt;
 use kakehi_channel::{BUSY_POLL, BufferLimits, Channel, ChannelError, Request, Response};
-use kakehi_client::{Client as Pool, Connection};
+use kakehi_client::{Client as Pool, ClientSettings, Connection};
 use kakehi_server::{Context, Socket, serve};
 use tokio::net::UnixStream;
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// W4 and its plot need messages of up to 16 MiB, and W5 many connections: both are over the
 /// limits that are on by default.
-pub const LARGE: BufferLimits = BufferLimits { max: 64 * 1024 * 1024, ..BufferLimits::default() };
+pub const LARGE: BufferLimits = BufferLimits { max: 64 * 1024 * 1024, ..BufferLimits::CLIENT };
 const MANY: usize = 20_000;
 
 pub fn server_limits() -> kakehi_server::Limits {
@@ -158,7 +158,9 @@ impl Contender for KakehiPool {
     }
 
     async fn connect(sock: &Path) -> Result<Pooled> {
-        Ok(Pooled(Pool::builder(sock).typed().limits(LARGE, LARGE).build()))
+        let settings =
+            ClientSettings { incoming: LARGE, outgoing: LARGE, ..ClientSettings::default() };
+        Ok(Pooled(Pool::typed(sock, settings)))
     }
 }
 

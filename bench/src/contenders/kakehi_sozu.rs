@@ -12,9 +12,9 @@ use kakehi_channel::{
     Status,
     low_level::{Buffer, Frame},
 };
-use kakehi_sozu_format::Sozu;
 use kakehi_client::{Connection, RequestMessage};
 use kakehi_server::{AnyContent, Context, Protocol, Socket, serve};
+use kakehi_sozu_format::Sozu;
 use prost::Message;
 use tokio::net::UnixStream;
 
