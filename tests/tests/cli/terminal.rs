@@ -184,6 +184,7 @@ fn nothing_is_left_of_a_live_line_in_a_terminal_that_became_narrower() {
             screen.wait_until(|shown| !shown.contains(&format!(" {step}/999 ")));
             let all = screen.tmux(&["capture-pane", "-p", "-S", "-"]);
             assert_eq!(all.matches(" s [").count(), 1, "{columns}: {all}");
+            assert!(all.trim_end().lines().last().unwrap().contains(" s ["), "{columns}: {all}");
         }
         screen.press("C-c");
         screen.wait_for(&["ended 130"]);
