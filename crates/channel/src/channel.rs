@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures::{SinkExt, StreamExt};
+use kakehi_time::Timer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
@@ -21,9 +22,7 @@ use tokio::{
 };
 use tokio_util::codec::Framed;
 
-use crate::{
-    BufferLimits, ChannelError, Decode, Encode, Format, Json, codec::Codec, timers::Timer,
-};
+use crate::{BufferLimits, ChannelError, Decode, Encode, Format, Json, codec::Codec};
 
 /// Sends messages of type `Tx` and receives messages of type `Rx`, in the format `F`, over the byte
 /// stream `S`.

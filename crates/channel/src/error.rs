@@ -3,8 +3,7 @@
 use std::{error::Error as StdError, fmt, io, path::Path, time::Duration};
 
 use bytes::Bytes;
-
-use crate::durations::duration;
+use kakehi_time::duration;
 
 /// The error of a channel. Its [`kind`](Self::kind) tells what failed, and
 /// [`source`](StdError::source) returns the cause.

@@ -57,12 +57,10 @@
 mod bounds;
 mod channel;
 mod codec;
-mod durations;
 mod error;
 mod format;
 mod message;
 mod path;
-mod timers;
 
 pub use bounds::{ByteStream, Speaks};
 pub use channel::Channel;
@@ -74,7 +72,7 @@ pub use kakehi_trace::TraceContext;
 pub use message::{Refusal, Request, Response, ResponseMessage, Status, VERSION};
 pub use path::default_socket;
 
-/// The parts of a server loop, and of formats other than [`Json`], and how durations are shown.
+/// The parts of a server loop, and of formats other than [`Json`].
 ///
 /// Outside of the semver promise: any release may change this module.
 pub mod low_level {
@@ -82,9 +80,7 @@ pub mod low_level {
 
     pub use crate::{
         channel::LowLevel,
-        durations::{duration, elapsed},
         format::Frame,
         message::{Word, read_version},
-        timers::Timer,
     };
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-pub(crate) use kakehi_channel::low_level::{duration, elapsed};
+pub(crate) use kakehi_time::{duration, elapsed};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Marks where a text was shortened. ASCII, because each terminal can show it.

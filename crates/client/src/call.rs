@@ -13,9 +13,9 @@ use std::{
 };
 
 use kakehi_channel::{
-    ByteStream, ChannelError, ErrorKind, ResponseMessage, Speaks, Status,
-    low_level::{LowLevel, Timer},
+    ByteStream, ChannelError, ErrorKind, ResponseMessage, Speaks, Status, low_level::LowLevel,
 };
+use kakehi_time::Timer;
 use tokio::time::Instant;
 use tracing::{Span, debug, debug_span, field};
 

@@ -9,7 +9,8 @@ use std::{
     task::{Poll, ready},
 };
 
-use kakehi_channel::{Format, Json, Request, Response, low_level::Timer};
+use kakehi_channel::{Format, Json, Request, Response};
+use kakehi_time::Timer;
 use tokio::{net::UnixStream, time::Instant};
 
 use crate::{

@@ -2,9 +2,8 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use kakehi_channel::{
-    ChannelError, ErrorKind, Refusal, Response, ResponseMessage, low_level::duration,
-};
+use kakehi_channel::{ChannelError, ErrorKind, Refusal, Response, ResponseMessage};
+use kakehi_time::duration;
 
 use crate::{connect::Unconnected, timers::Expired};
 

@@ -19,9 +19,9 @@ use std::{
 };
 
 use kakehi_channel::{
-    BusyPoll, Channel, ChannelError, Decode, Encode, ErrorKind, Format,
-    low_level::{LowLevel, Timer},
+    BusyPoll, Channel, ChannelError, Decode, Encode, ErrorKind, Format, low_level::LowLevel,
 };
+use kakehi_time::Timer;
 use rustix::net::RecvFlags;
 // Under `--cfg shuttle`, a scheduler tries how threads may interleave: see `model.rs`.
 #[cfg(shuttle)]

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::low_level::Timer;
+use kakehi_time::Timer;
 use tokio::time::Instant;
 
 /// How long a client waits for the server's answer once a request's time is over: the server

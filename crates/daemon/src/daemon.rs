@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use kakehi_channel::low_level::duration;
 use kakehi_server::{Access, Handle, Limits, Socket, serve};
+use kakehi_time::duration;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,

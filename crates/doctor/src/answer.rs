@@ -2,9 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use kakehi_channel::{
-    BufferLimits, Channel, Decode, ErrorKind, Json, Request, VERSION, low_level::duration,
-};
+use kakehi_channel::{BufferLimits, Channel, Decode, ErrorKind, Json, Request, VERSION};
+use kakehi_time::duration;
 use rustix::process::geteuid;
 use serde_json::Value;
 use tokio::{

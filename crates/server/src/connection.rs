@@ -14,8 +14,9 @@ use std::{
 use futures::{FutureExt, Sink, StreamExt};
 use kakehi_channel::{
     BufferLimits, BusyPoll, ByteStream, Channel, ChannelError, ErrorKind, Refusal, Response,
-    low_level::{LowLevel, Timer},
+    low_level::LowLevel,
 };
+use kakehi_time::Timer;
 use tokio::time::Instant;
 use tracing::{Level, Span, debug, info_span};
 

@@ -3,9 +3,9 @@
 use std::{convert::Infallible, fmt, io, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
 use kakehi_channel::{
-    BusyPoll, ByteStream, Json, Refusal, Request, Response, Status, VERSION,
-    low_level::{Buffer, duration},
+    BusyPoll, ByteStream, Json, Refusal, Request, Response, Status, VERSION, low_level::Buffer,
 };
+use kakehi_time::duration;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 

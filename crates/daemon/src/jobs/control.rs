@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kakehi_channel::low_level::elapsed;
 use kakehi_server::{Answer, Failure};
+use kakehi_time::elapsed;
 use tokio::time::timeout;
 use tracing::info;
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use kakehi_channel::{Refusal, low_level::duration};
+use kakehi_channel::Refusal;
 use kakehi_server::{Answer, Context, Failure};
+use kakehi_time::duration;
 
 use super::{
     caller::Caller,

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kakehi_channel::{TraceContext, low_level::duration as shown};
+use kakehi_channel::TraceContext;
+use kakehi_time::duration as shown;
 use rustix::{io::Errno, process::Signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;

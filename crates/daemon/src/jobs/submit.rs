@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use kakehi_channel::{Refusal, TraceContext, low_level::duration};
+use kakehi_channel::{Refusal, TraceContext};
 use kakehi_server::{Answer, Context, Failure, Peer};
+use kakehi_time::duration;
 use tokio::task::spawn_blocking;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{error, warn};

@@ -1,4 +1,4 @@
-//! Timers of channels, servers and clients.
+//! A timer that poll functions keep across waits.
 
 use std::{
     pin::Pin,
