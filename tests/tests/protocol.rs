@@ -137,5 +137,5 @@ print(data.decode(), end="")
     let version = seen[2]["message"].as_str().unwrap();
     assert!(version.contains("version 1") && version.contains("version 0"), "{version}");
     let unknown = seen[3]["message"].as_str().unwrap();
-    assert!(unknown.contains("countdown"), "it says what is known: {unknown}");
+    assert!(unknown.contains("run, list, status"), "it says what is known: {unknown}");
 }
