@@ -3,12 +3,8 @@
 use std::time::Duration;
 
 use cache::{Drain, Purge, Report, Stats, Step, Warm, daemon};
-use kakehi::{
-    Refusal,
-    client::{ErrorKind, Event},
-    server::Handle,
-    testing,
-};
+use kakehi::client::{ErrorKind, Event};
+use kakehi::{Refusal, server::Handle, testing};
 
 fn server() -> testing::TestServer {
     testing::connect(daemon::router(daemon::Cache::new(Handle::default())))
