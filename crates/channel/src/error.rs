@@ -19,7 +19,7 @@ use kakehi_time::duration;
 /// ```
 pub struct ChannelError(Box<Kind>);
 
-/// What failed, of a channel or of a client's request.
+/// The kind of an error of a channel or of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -133,7 +133,7 @@ impl ChannelError {
     }
 }
 
-/// What failed.
+/// The cause of a [`ChannelError`], with its details.
 ///
 /// ```
 /// use kakehi_channel::{ChannelError, ErrorKind};

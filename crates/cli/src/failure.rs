@@ -38,7 +38,7 @@ pub(crate) struct Failure {
     pub(crate) why: String,
     /// The content of the server's ERROR as JSON; empty if there is none.
     pub(crate) details: String,
-    /// What to do; empty if the server's message is all that is known.
+    /// The remedy. Empty if only the server's message is known.
     pub(crate) remedy: String,
 }
 

@@ -238,7 +238,7 @@ impl<Rx> Error<Rx> {
     }
 }
 
-/// What failed.
+/// The cause of an [`Error`], with its details.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {

@@ -1,4 +1,4 @@
-//! What carries the messages of one connection: the client of NATS, or a script in tests.
+//! The transport of one connection's messages: the client of NATS, or a script in tests.
 
 use std::pin::Pin;
 

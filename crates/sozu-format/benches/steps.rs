@@ -1,4 +1,4 @@
-//! What each step of a message costs: `cargo bench -p kakehi-sozu-format`.
+//! Measures each step of a message: `cargo bench -p kakehi-sozu-format`.
 //!
 //! A message of a few bytes, one of a usual size and one of a mebibyte, in both formats. The whole
 //! way, through sockets and beside others, is in `bench/`.

@@ -20,7 +20,7 @@ use crate::support::{Step, Warm};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, Command)]
 #[command(progress = Step, reply = Backup)]
 struct Backup {
-    /// What to copy.
+    /// The file to copy.
     source: String,
     /// How hard to compress.
     #[serde(default = "six")]

@@ -1,5 +1,4 @@
-//! What can be done with an earlier run: ask what became of it, cancel it, send it again, and show
-//! the output of its jobs.
+//! The commands for an earlier run of the fleet: settle, cancel, retry, and show its output.
 
 use std::time::Duration;
 

@@ -201,7 +201,7 @@ impl Tail {
         self.chunks.push_back((number, lines, is_end));
         self.lines += lines;
         self.end = number + 1;
-        // What remains must not begin within the first line that is wanted.
+        // Keep the chunk in which the first wanted line begins.
         while let Some((_, first, is_end)) = self.chunks.front().copied()
             && self.lines - first >= self.wanted.saturating_add(u64::from(!is_end))
         {

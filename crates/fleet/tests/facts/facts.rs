@@ -282,7 +282,7 @@ async fn two_nodes_of_one_name_run_each_request_once(server: PathBuf, topology: 
         let request = target.request(json!({ "sleep": 10 })).timeout(Duration::from_secs(30));
         requests.push(tokio::spawn(request.into_future()));
         if at == COUNT / 2 {
-            // What this one gets is asked again, and runs on the other one.
+            // The client asks again for each request of this node; the other node runs it.
             other.signal("-STOP").await;
         }
     }

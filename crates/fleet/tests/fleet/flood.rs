@@ -1,4 +1,4 @@
-//! The memory of a node in a flood of requests that nobody starts.
+//! The memory of a node in a flood of requests without GO.
 
 use std::{process::Stdio, time::Duration};
 
