@@ -277,7 +277,7 @@ async fn help_shows_texts_ranges_choices_and_defaults() {
     assert_eq!(said.code, 0, "{said:?}");
     for word in [
         "The copy is compressed.",
-        "What to copy.",
+        "The file to copy.",
         "--level <0..255>",
         "How hard to compress. [default: 6]",
         "The user of the copy. [pattern: ^[a-z]+$] [default: root]",
