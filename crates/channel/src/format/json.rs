@@ -61,9 +61,14 @@ impl<T: DeserializeOwned> Decode<T> for Json {
     #[inline]
     fn decode(&mut self, payload: &[u8]) -> Result<T, ChannelError> {
         // `from_slice` does not check the strings that it skips. `from_str` is faster, but it can
-        // split a character and panic (serde_json 1.0.154).
-        str::from_utf8(payload).map_err(ChannelError::malformed)?;
-        serde_json::from_slice(payload).map_err(ChannelError::malformed)
+        // split a character of several bytes and panic (serde_json 1.0.154).
+        let text = str::from_utf8(payload).map_err(ChannelError::malformed)?;
+        let decoded = if text.is_ascii() {
+            serde_json::from_str(text)
+        } else {
+            serde_json::from_slice(payload)
+        };
+        decoded.map_err(ChannelError::malformed)
     }
 }
 
