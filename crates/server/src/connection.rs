@@ -113,20 +113,18 @@ where
         }
     }
 
-    /// Answers requests until the client disconnects or the server shuts down. The `number` is for
-    /// the log.
-    pub(crate) async fn run(&mut self, number: Option<u64>) {
+    /// Answers requests until the client disconnects or the server shuts down. With `needs_span`, its
+    /// requests are logged in a span of their connection.
+    pub(crate) async fn run(&mut self, mut needs_span: bool) {
         let server = Arc::clone(&self.server);
         // A subscriber may keep memory for a span, so a connection has none before its first
         // request.
         let mut span = Span::none();
-        let mut unnamed = number;
         while !self.disconnected {
             let incoming = poll_fn(|cx| span.in_scope(|| self.poll_next(cx))).await;
-            if !matches!(incoming, Incoming::End)
-                && let Some(number) = unnamed.take()
-            {
-                span = self.span(number);
+            if needs_span && !matches!(incoming, Incoming::End) {
+                needs_span = false;
+                span = self.span();
             }
             let begun = span.in_scope(|| self.begin(&server, incoming));
             let ControlFlow::Continue(answer) = begun else { break };
@@ -142,8 +140,8 @@ where
         }
     }
 
-    fn span(&self, number: u64) -> Span {
-        let peer = &self.outbox.peer;
+    fn span(&self) -> Span {
+        let (number, peer) = (self.outbox.connection(), &self.outbox.peer);
         if let Some(identity) = &peer.identity {
             info_span!("connection", number, identity = ?identity.name)
         } else {

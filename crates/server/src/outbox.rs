@@ -127,6 +127,10 @@ impl Outbox {
         self.connection.store(number, Ordering::Relaxed);
     }
 
+    pub(crate) fn connection(&self) -> u64 {
+        self.connection.load(Ordering::Relaxed)
+    }
+
     /// Opens the outbox for the next request and returns its number.
     pub(crate) fn open(&self, id: &str, command: Cow<'static, str>) -> u64 {
         self.unpark();
@@ -295,7 +299,7 @@ impl Outbox {
 
     /// The run id of the request `number`.
     pub(crate) fn run_id(&self, number: u64) -> RunId {
-        RunId { connection: self.connection.load(Ordering::Relaxed), number }
+        RunId { connection: self.connection(), number }
     }
 
     /// Lets another reader see the responses of the request `number`. `None`: it is over.

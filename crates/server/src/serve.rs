@@ -85,7 +85,7 @@ where
     let _listed = server.shared().add(&outbox);
     let mut connection =
         Connection::<C, H, F, _>::new(stream, BusyPoll::never, |_| false, outbox, server);
-    connection.run(None).await;
+    connection.run(false).await;
 }
 
 /// A configured server. It runs when awaited.
@@ -348,7 +348,7 @@ where
     let wrap = |stream| L::busy_poll(stream, busy_poll);
     let mut connection = Connection::<C, H, F, _>::new(stream, wrap, L::has_left, outbox, server);
     async move {
-        connection.run(Some(guard.number)).await;
+        connection.run(true).await;
         drop(connection);
         drop(guard);
     }

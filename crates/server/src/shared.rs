@@ -286,7 +286,7 @@ impl fmt::Display for Caller {
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
     shared: Arc<Shared>,
-    pub(crate) number: u64,
+    number: u64,
     caller: Caller,
 }
 
