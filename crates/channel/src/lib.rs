@@ -49,10 +49,10 @@
 //!   next frame, it returns an error and its stream ends. A connection that is closed inside a frame
 //!   is an error.
 //! - The channel searches each byte at most once for the end of a frame.
-//! - An idle channel holds no buffer memory. A busy channel holds at most its [`BufferLimits`] and
-//!   the staged bytes.
-//! - [`Channel::next_within`] waits with a timeout. [`tokio::time::timeout`] works with any other
-//!   method.
+//! - An idle channel holds no memory for its buffers. A busy channel holds at most its
+//!   [`BufferLimits`] and the encoded messages that are not yet sent.
+//! - [`Channel::next_within`] waits with a timeout. For another method, use [`tokio::time::timeout`]
+//!   if the method is cancel safe.
 
 mod bounds;
 mod channel;

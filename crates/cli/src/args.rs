@@ -23,7 +23,7 @@ fn template() -> String {
 {about}
 {usage-heading} {usage}
 {subcommands}
-Options (`kakehi man` has all):
+Options (`kakehi man` prints the manual, with all options and exit statuses):
 {options}
 ";
     START.to_owned() + &exit::help()
@@ -88,7 +88,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "URL", conflicts_with = "server_uid")]
     #[arg(value_hint = ValueHint::Hostname, action = ArgAction::Append)]
     pub(crate) host: Vec<SshHost>,
-    /// Send the request to each host of a file
+    /// Send the request to each host listed in FILE
     #[arg(long, global = true, value_name = "@FILE", conflicts_with = "server_uid")]
     #[arg(value_hint = ValueHint::Other)]
     pub(crate) hosts: Option<Hosts>,

@@ -32,8 +32,8 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     ),
     (USAGE, "usage", "Wrong usage. The request was not sent."),
     (NOT_RUNNING, "no server", "No server is running, or ssh cannot connect."),
-    (SYSTEM, "resources", "The system refuses a resource, such as a thread."),
-    (OUTPUT, "output", "Standard output cannot be written."),
+    (SYSTEM, "no resources", "The system refuses a resource, such as a thread."),
+    (OUTPUT, "write error", "Standard output cannot be written."),
     (BUSY, "busy", "The server is busy or shutting down. Try again later."),
     (
         PROTOCOL,
@@ -43,7 +43,7 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     ),
     (
         PERMISSION,
-        "permission",
+        "denied",
         "Permission denied, or a user other than that of --server-uid runs the server.",
     ),
     (
@@ -59,7 +59,7 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     (NOT_EXECUTABLE, "not runnable", "`run`: the job's program cannot be executed."),
     (NO_SUCH_JOB, "no such job", "There is no such job."),
     (INTERRUPTED, "Ctrl-C", "Ctrl-C interrupted the command, or Ctrl-\\ a `wait`."),
-    (STDOUT_CLOSED, "closed", "The reader closed standard output."),
+    (STDOUT_CLOSED, "output closed", "The reader closed standard output."),
     (TERMINATED, "SIGTERM", "SIGTERM terminated the command."),
 ];
 

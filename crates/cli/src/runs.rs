@@ -77,7 +77,7 @@ pub(crate) enum RunsCommand {
         #[arg(long, value_name = "N")]
         tail: Option<u64>,
     },
-    /// Wait for runs to end; exit with the status of the worst one
+    /// Wait for runs to end; the worst result sets the exit status
     ///
     /// The exit status is that of `run`: the job's own, 124 after its timeout, 125 if it was not
     /// started, 76 if its result is unknown. For several runs, it is that of the worst one. From the

@@ -15,9 +15,9 @@
 //! assert_eq!(answer.message, "done");
 //!
 //! // Or each response as it arrives:
-//! let timeout = Duration::from_secs(2); // per response; sent with the request
+//! let timeout = Duration::from_secs(2); // sent to the server, for its keep-alives
 //! let mut responses = client.request("backup").timeout(timeout).send().await?;
-//! while let Some(response) = responses.next_within(timeout).await? {
+//! while let Some(response) = responses.next_within(timeout).await? { // limits this wait
 //!     println!("{} {}", response.status, response.message);
 //! }
 //! # Ok(()) }
@@ -50,18 +50,18 @@
 //! | [`Done`](Outcome::Done) | the server answered OK, with content that cannot be decoded | see [`Error::payload`] |
 //! | [`Unknown`](Outcome::Unknown) | it was sent, and no final response arrived | check the state of the server |
 //!
-//! [`Responses`] yield an ERROR as an `Ok` item, as the server sent it. `.await` returns it as an
-//! `Err`.
+//! [`Responses`] yield an ERROR as an `Ok` item. `.await` returns it as an `Err`.
 //!
 //! The client retries a request if its pooled connection was closed before the request was sent.
 //! With [`Reconnect`], it also retries if it cannot connect, or if a busy server refuses. If the
-//! connection is lost later, it retries only an [`idempotent`](RequestBuilder::idempotent) request.
+//! connection is lost after the request was sent, the client retries only an
+//! [`idempotent`](RequestBuilder::idempotent) request, at most twice, also without [`Reconnect`].
 //!
 //! # Guarantees
-//! - If a request is dropped, times out or fails without an answer, the client closes the connection.
-//!   So the server cancels the request, and no later request receives its response.
-//! - Dropping a future leaks no connection. The client spawns no task, and holds no lock while it
-//!   waits.
+//! - If a request is dropped or fails without an answer, the client closes the connection. So the
+//!   server cancels the request, and no later request receives its response. After a timeout,
+//!   [`Responses`] can wait again; `.await` closes the connection.
+//! - Dropping a future leaks no connection. The client spawns no task, and waits without a lock.
 //! - The client never blocks the runtime, however long the server takes.
 //!
 //! # Observability

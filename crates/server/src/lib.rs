@@ -31,14 +31,14 @@
 //! # Overview
 //! - [`Socket`] listens at a path. By default, only its owner can connect. It replaces the socket of
 //!   a dead server of the same owner, and refuses any other existing file.
-//! - [`serve`] accepts connections until it is shut down. It has options for [`Limits`], [`Access`],
-//!   the shutdown and the [`Handle`]. `serve` takes any [`Listener`]; [`serve_stream`] serves one byte
-//!   stream.
+//! - [`serve`] takes any [`Listener`], and accepts connections until it is shut down. The methods of
+//!   [`Serve`] set [`Limits`], [`Access`] and the shutdown signal, and connect a [`Handle`].
+//!   [`serve_stream`] serves one byte stream.
 //! - A [`Handler`] answers requests: `Ok` becomes OK; `Err` and a panic become ERROR. An [`Answer`]
 //!   or a [`Failure`] can have content.
 //! - [`Context`] sends progress, and has the [`Peer`], the deadline and the cancellation.
 //! - [`Handle`] returns the counters and shuts the server down.
-//! - [`Protocol`] is for formats other than JSON. The handler's [`Context`] selects the format.
+//! - [`Protocol`] is for formats other than JSON. A type parameter of [`Context`] selects it.
 //!
 //! # Guarantees
 //! - An accepted request gets exactly one final response, or the connection ends. No response
@@ -50,13 +50,13 @@
 //! - If the client disconnects, its request is cancelled within a second. A client that closes only
 //!   its sending side still gets all responses.
 //! - The response to a malformed request contains the error and its position.
-//! - All [`Limits`] are on by default, except for `max_timeout` and `max_deadline`. If no file
-//!   descriptor is free, the server waits before it accepts again.
+//! - All [`Limits`] are on by default, except for `max_timeout` and `max_deadline`.
+//! - If no file descriptor is free, the server waits before it accepts again.
 //!
 //! # Logging
-//! The server logs with `tracing`. The span of a connection has its number, uid and pid, and opens at
-//! the first request. The span of a request has its id and its command: the text of
-//! [`Handler::describe`], or the name of the command. It opens before the request is authorized.
+//! The server logs with `tracing`. The span of a connection has the connection's number and the
+//! client's uid and pid, and opens at the first request. The span of a request has its id and its
+//! command: the text of [`Handler::describe`], or its name. It opens before the authorization.
 //! When a request ends, the server logs an event at the level info with the outcome and the duration.
 //! A refusal is an event with uid, id, command and reason. Text from clients is escaped.
 //!
