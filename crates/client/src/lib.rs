@@ -61,7 +61,8 @@
 //! - If a request is dropped or fails without an answer, the client closes the connection. So the
 //!   server cancels the request, and no later request receives its response. After a timeout,
 //!   [`Responses`] can wait again; `.await` closes the connection.
-//! - Dropping a future leaks no connection. The client spawns no task, and waits without a lock.
+//! - Dropping a future leaks no connection. The client spawns no task, and holds no lock while it
+//!   waits.
 //! - The client never blocks the runtime, however long the server takes.
 //!
 //! # Observability

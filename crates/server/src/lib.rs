@@ -41,8 +41,8 @@
 //! - [`Protocol`] is for formats other than JSON. A type parameter of [`Context`] selects it.
 //!
 //! # Guarantees
-//! - An accepted request gets exactly one final response, or the connection ends. No response
-//!   follows the final one.
+//! - Each request that the server starts gets exactly one final response, or the connection ends.
+//!   No response follows the final one.
 //! - The server collects progress while the handler runs, and sends it whenever the handler's future
 //!   is pending. If the client does not read, [`Context::progress`] waits; other connections are not
 //!   affected.

@@ -23,6 +23,7 @@ fn each_request_is_a_line_with_who_asked_what_and_how_it_ended() {
     let (uid, pid) = (rustix::process::geteuid().as_raw(), std::process::id());
     let request = r#":request{id="ID-1" command="echo"}"#;
     assert!(line.contains("connection{number="), "{line}");
+    assert!(!line.contains("number=0 "), "connections are counted from 1: {line}");
     assert!(line.contains(&format!("uid={uid} pid={pid}}}{request}")), "{line}");
     assert!(line.contains("end=Answered(Ok) duration="), "{line}");
     assert!(!log.contains("secret"), "{log}");
