@@ -36,7 +36,7 @@ type ReadNow<S> = fn(&S, &mut [u8]) -> io::Result<usize>;
 /// A byte stream that polls for a moment, instead of putting the task to sleep at once, when its
 /// owner expects bytes soon.
 ///
-/// An idle core takes 15 to 20 µs to wake up. Polling for up to `time` avoids that, but only after
+/// An idle core takes tens of microseconds to wake up. Polling for up to `time` avoids that, but only after
 /// [`expect_soon`](Self::expect_soon), and only while it pays:
 /// - Polling starts only after bytes arrived quickly. After each fruitless poll, it pauses for
 ///   twice as many reads as before, at most 255.
