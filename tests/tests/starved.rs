@@ -66,7 +66,11 @@ fn without_descriptors_the_server_sleeps_and_later_serves_all_clients() {
     let (before, begun) = (server.cpu_time(), Instant::now());
     thread::sleep(Duration::from_secs(3));
     let (used, elapsed) = (server.cpu_time().saturating_sub(before), begun.elapsed());
-    assert!(used <= elapsed / 100, "{used:?} of processor time in {elapsed:?}");
+    // A server that does not sleep uses a whole core. One attempt takes up to 4 ms in a debug build.
+    assert!(used <= elapsed / 20, "{used:?} of processor time in {elapsed:?}");
+    // Its pauses grow from 20 ms to 1 s.
+    let attempts = server.log().matches("cannot accept").count();
+    assert!(attempts <= 20, "{attempts} attempts:\n{}", server.log());
 
     // Each that was served leaves: all others are served, one after the other.
     let mut streams: Vec<_> = clients.drain(..).map(Some).collect();
