@@ -66,7 +66,7 @@ pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
         let mut work = pin!(work(request, place, &is_sent, view));
         let signal = tokio::select! {
             code = &mut work => return code,
-            signal = signals.next_with(&notes) => signal,
+            signal = signals.next_with(|| notes.hide()) => signal,
         };
         if can_leave && signal != exit::LEFT {
             Err((signal, "the connection was closed; the run goes on"))
@@ -104,7 +104,7 @@ async fn wind_down(
     };
     tokio::select! {
         _ = work => Ok(()),
-        signal = signals.next_with(notes) => Err((signal, "the connection was closed at once")),
+        signal = signals.next_with(|| notes.hide()) => Err((signal, "the connection was closed at once")),
         () = refused => {
             let why = "the server cannot cancel the request, so the connection was closed";
             Err((exit::INTERRUPTED, why))

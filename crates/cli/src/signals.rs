@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{exit, output::Notes, suspend};
+use super::{exit, suspend};
 
 /// Receives the signals. Once it exists, they no longer end the process by themselves.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ impl Signals {
         Ok(Self { live: Some((signal(SignalKind::hangup())?, signal(stop)?)), ..self })
     }
 
-    /// Waits for the next signal, and returns its exit status. Removes the live line while the process
-    /// is stopped. Cancel safe.
-    pub(crate) async fn next_with(&mut self, notes: &Notes) -> u8 {
+    /// Waits for the next signal, and returns its exit status. Calls `hide` before the process
+    /// stops. Cancel safe.
+    pub(crate) async fn next_with(&mut self, mut hide: impl FnMut()) -> u8 {
         loop {
             let (hang_up, stop) = match &mut self.live {
                 Some((hang_up, stop)) => (Some(hang_up), Some(stop)),
@@ -50,7 +50,7 @@ impl Signals {
                 () = received(terminate) => return exit::TERMINATED,
                 () = received(hang_up) => return exit::TERMINATED,
                 () = received(stop) => {
-                    notes.hide();
+                    hide();
                     suspend::stop();
                 }
             }

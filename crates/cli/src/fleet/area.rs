@@ -1,5 +1,9 @@
 //! The live part of the table, at the bottom of the terminal. It follows the rows of nodes that
 //! have ended.
+//!
+//! The cursor stays at the start of the first row. If a terminal becomes narrower and wraps the
+//! rows, all of them are still below the cursor. A row that the terminal moves into its history
+//! cannot be erased. So the rows take at most half of the height: they fit when the width halves.
 
 use std::{collections::BTreeMap, fmt::Write, time::Instant};
 
@@ -20,6 +24,17 @@ const ROWS: usize = 16;
 /// The width of the bar of all nodes, and of one node's.
 const BAR: usize = 20;
 const SMALL_BAR: usize = 10;
+
+/// The columns and rows of a terminal that does not tell its size.
+const SIZE: (usize, usize) = (80, 24);
+
+/// Cuts what exceeds the width. The terminal may become narrower while the rows are on their way.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+
+/// Erases all rows from the cursor on, and keeps its place. First the row of the cursor: where the
+/// rest of a whole screen is erased at once, tmux moves it into its history.
+const ERASE: &str = "\r\x1b[K\x1b7\x1b[B\x1b[J\x1b8";
 
 /// How much of a message is kept, in characters.
 const KEPT: usize = 512;
@@ -53,15 +68,15 @@ impl Running {
 pub(super) struct Area {
     width: usize,
     nodes: usize,
-    /// The number of lines on the screen.
-    drawn: usize,
+    /// Whether it is on the screen.
+    is_drawn: bool,
     /// Lines to print above the live part at the next draw.
     above: String,
 }
 
 impl Area {
     pub(super) fn new(width: usize, nodes: usize) -> Self {
-        Self { width, nodes, drawn: 0, above: String::new() }
+        Self { width, nodes, is_drawn: false, above: String::new() }
     }
 
     /// Adds a permanent line above the live part.
@@ -77,27 +92,21 @@ impl Area {
         queued: usize,
         counts: &Counts,
     ) -> String {
-        let size = tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
-        let columns = size.ok().filter(|columns| *columns > 0).unwrap_or(80) - 1;
-        let lines = self.lines(under_way, queued, counts, columns);
+        let lines = self.lines(under_way, queued, counts, size());
         let mut text = self.close();
-        for line in &lines {
-            text.push_str(line);
-            text.push('\n');
+        let _ = write!(text, "{NO_WRAP}{}{WRAP}", lines.join("\n"));
+        if lines.len() > 1 {
+            let _ = write!(text, "\x1b[{}A", lines.len() - 1);
         }
-        self.drawn = lines.len();
+        text.push('\r');
+        self.is_drawn = true;
         text
     }
 
     /// Returns what removes the live part, and shows the rows that wait.
     pub(super) fn close(&mut self) -> String {
-        let mut text = String::new();
-        if self.drawn > 0 {
-            let _ = write!(text, "\x1b[{}A\r\x1b[J", self.drawn);
-        }
-        self.drawn = 0;
-        text.push_str(&std::mem::take(&mut self.above));
-        text
+        let erase = if std::mem::take(&mut self.is_drawn) { ERASE } else { "" };
+        erase.to_owned() + &std::mem::take(&mut self.above)
     }
 
     fn lines(
@@ -105,7 +114,7 @@ impl Area {
         under_way: &BTreeMap<Name, Running>,
         queued: usize,
         counts: &Counts,
-        columns: usize,
+        (columns, height): (usize, usize),
     ) -> Vec<String> {
         let (done, width) = (counts.total(), self.width);
         let mut summary =
@@ -119,7 +128,11 @@ impl Area {
             let _ = write!(summary, "  {}", counts.text("  "));
         }
         let mut lines = vec![summary];
-        for (name, running) in under_way.iter().take(ROWS) {
+        // Below the summary.
+        let room = (height / 2).saturating_sub(1);
+        let all = under_way.len();
+        let shown = if all <= room.min(ROWS) { all } else { room.saturating_sub(1).min(ROWS) };
+        for (name, running) in under_way.iter().take(shown) {
             let progress = running.steps.map_or_else(String::new, |(done, total)| {
                 let percent = u128::from(done.min(total)) * 100 / u128::from(total.max(1));
                 format!("{} {percent:>3}%", bar(done, total, SMALL_BAR))
@@ -128,11 +141,20 @@ impl Area {
             lines
                 .push(format!("{name:width$}  {:10}  {progress:18}  {time:>6}  {last}", "running"));
         }
-        if under_way.len() > ROWS {
-            lines.push(format!("  and {} more", under_way.len() - ROWS));
+        if shown < all && room > 0 {
+            lines.push(format!("  and {} more", all - shown));
         }
+        // Some terminals wrap a row that fills the last column.
+        let columns = columns.saturating_sub(1);
         lines.iter().map(|line| shorten(line, columns).into_owned()).collect()
     }
+}
+
+/// The columns and rows of the terminal.
+fn size() -> (usize, usize) {
+    let size = tcgetwinsize(std::io::stdout()).ok();
+    let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    size.map_or(SIZE, |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
 fn bar(done: u64, total: u64, width: usize) -> String {
@@ -163,14 +185,14 @@ mod tests {
         response.content = Some(json!({ "done": 62, "total": 100 }));
         running.progress(&response);
         let under_way = BTreeMap::from([("web-07".parse().unwrap(), running)]);
-        let lines = area.lines(&under_way, 26, &counts(21, 1), 200);
+        let lines = area.lines(&under_way, 26, &counts(21, 1), (200, 24));
         assert_eq!(
             lines[0],
             "  [========>           ] 22/52  running 1  queued 26  21 ok  1 failed"
         );
         assert_eq!(lines[1], "web-07  running     [======>   ]  62%      0 s  /srv/www\\x1b[31m");
-        let short = area.lines(&under_way, 26, &counts(21, 1), 20);
-        assert!(short.iter().all(|line| line.len() <= 20), "{short:?}");
+        let short = area.lines(&under_way, 26, &counts(21, 1), (20, 24));
+        assert!(short.iter().all(|line| line.len() < 20), "{short:?}");
     }
 
     #[test]
@@ -178,18 +200,37 @@ mod tests {
         let mut area = Area::new(4, 3);
         area.above("row 1");
         let first = area.draw(&BTreeMap::new(), 3, &Counts::default());
-        assert!(first.starts_with("row 1\n  [>"), "{first:?}");
+        assert!(first.starts_with("row 1\n\x1b[?7l  [>"), "{first:?}");
+        assert!(first.ends_with("queued 3\x1b[?7h\r"), "{first:?}");
         area.above("row 2");
-        let second = area.draw(&BTreeMap::new(), 2, &Counts::default());
-        assert!(second.starts_with("\x1b[1A\r\x1b[Jrow 2\n  [>"), "{second:?}");
-        assert_eq!(area.close(), "\x1b[1A\r\x1b[J");
+        let under_way = BTreeMap::from([("n".parse().unwrap(), Running::new())]);
+        let second = area.draw(&under_way, 2, &Counts::default());
+        assert!(
+            second.starts_with("\r\x1b[K\x1b7\x1b[B\x1b[J\x1b8row 2\n\x1b[?7l  [>"),
+            "{second:?}"
+        );
+        assert!(second.contains("queued 2\nn     running"), "{second:?}");
+        // The cursor returns to the first row.
+        assert!(second.ends_with("\x1b[?7h\x1b[1A\r"), "{second:?}");
+        assert_eq!(area.close(), ERASE);
         assert_eq!(area.close(), "");
     }
 
     #[test]
     fn many_nodes_under_way_are_bounded() {
         let nodes = (0..100).map(|at| (format!("n-{at}").parse().unwrap(), Running::new()));
-        let lines = Area::new(4, 100).lines(&nodes.collect(), 0, &Counts::default(), 80);
-        assert_eq!((lines.len(), lines.last().unwrap().as_str()), (ROWS + 2, "  and 84 more"));
+        let nodes = nodes.collect();
+        let area = Area::new(4, 100);
+        for (height, expected, more) in [
+            (60, ROWS + 2, "  and 84 more"),
+            (24, 12, "  and 90 more"),
+            (10, 5, "  and 97 more"),
+            (4, 2, "  and 100 more"),
+        ] {
+            let lines = area.lines(&nodes, 0, &Counts::default(), (80, height));
+            assert_eq!((lines.len(), lines.last().unwrap().as_str()), (expected, more));
+        }
+        let lines = area.lines(&nodes, 0, &Counts::default(), (80, 2));
+        assert_eq!(lines.len(), 1, "{lines:?}");
     }
 }

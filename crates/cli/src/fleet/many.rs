@@ -98,6 +98,9 @@ pub(super) async fn send(
     }
     let mut rows = Rows::new(report, nodes, run, group_output);
     let mut signals = Signals::new(false)?;
+    if rows.is_live() {
+        signals = signals.with_live()?;
+    }
     let mut ticks = tokio::time::interval(TICK);
     let mut events = all.send_to(names, command)?;
     let code = loop {
@@ -112,7 +115,7 @@ pub(super) async fn send(
                 }
                 None => break None,
             },
-            code = signals.next() => break Some(code),
+            code = signals.next_with(|| drop(rows.hide())) => break Some(code),
             _ = ticks.tick(), if rows.is_live() => rows.draw()?,
         }
     };

@@ -166,6 +166,13 @@ impl<'r> Rows<'r> {
         self.report.raw(&text)
     }
 
+    /// Removes the live part until it is drawn again.
+    pub(super) fn hide(&mut self) -> io::Result<()> {
+        let Some(area) = &mut self.area else { return Ok(()) };
+        let text = area.close();
+        self.report.raw(&text)
+    }
+
     /// Ends all that is left, because this program was interrupted. Returns the ends.
     pub(super) fn interrupt(&mut self) -> io::Result<Vec<(Name, Outcome, String)>> {
         let mut ends = vec![];
@@ -185,10 +192,7 @@ impl<'r> Rows<'r> {
 
     /// Shows the summary. Returns the exit status; `code` is that of an interruption.
     pub(super) fn end(mut self, code: Option<u8>) -> Result<u8, Stop> {
-        if let Some(area) = &mut self.area {
-            let text = area.close();
-            self.report.raw(&text)?;
-        }
+        self.hide()?;
         self.area = None;
         if let Some(groups) = self.groups.take() {
             for (nodes, output) in groups.into_output() {

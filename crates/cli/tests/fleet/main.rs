@@ -125,10 +125,10 @@ impl Handler<Value> for Worker {
         if command == "sleep" {
             sleep(PATIENCE).await;
         }
-        if command == "slow" {
+        if command == "slow" || command == "stuck" {
             let steps = json!({ "done": 62, "total": 100 });
             context.progress_with("/srv/www", &steps).await.map_err(|error| error.to_string())?;
-            sleep(Duration::from_secs(4)).await;
+            sleep(if command == "slow" { Duration::from_secs(4) } else { PATIENCE }).await;
         }
         context.progress("working").await.map_err(|error| error.to_string())?;
         guard.0 = None;
@@ -522,17 +522,29 @@ impl Terminal {
         Some(Self(name))
     }
 
+    async fn tmux(&self, arguments: &[&str]) -> String {
+        let tmux = Command::new("tmux").args(["-L", &self.0]).args(arguments).output();
+        String::from_utf8_lossy(&tmux.await.unwrap().stdout).into_owned()
+    }
+
+    async fn resize(&self, columns: u16) {
+        self.tmux(&["resize-window", "-x", &columns.to_string()]).await;
+    }
+
     /// Waits until the screen has all of these texts.
     async fn shows(&self, texts: &[&str]) -> String {
+        self.until(|screen| texts.iter().all(|text| screen.contains(text))).await
+    }
+
+    /// Waits until the screen is as expected.
+    async fn until(&self, is_expected: impl Fn(&str) -> bool) -> String {
         let started = Instant::now();
         loop {
-            let capture = ["-L", &self.0, "capture-pane", "-p"];
-            let output = Command::new("tmux").args(capture).output().await.unwrap();
-            let screen = String::from_utf8_lossy(&output.stdout).into_owned();
-            if texts.iter().all(|text| screen.contains(text)) {
+            let screen = self.tmux(&["capture-pane", "-p"]).await;
+            if is_expected(&screen) {
                 return screen;
             }
-            assert!(started.elapsed() < PATIENCE, "{texts:?}:\n{screen}");
+            assert!(started.elapsed() < PATIENCE, "{screen}");
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -566,6 +578,58 @@ async fn a_terminal_shows_what_is_under_way_and_then_the_rows() {
     let header = rows.iter().position(|row| row.starts_with("NODE   STATE")).unwrap();
     assert_eq!(rows[header + 4], "3 ok", "{screen}");
     assert!(!screen.contains("running"), "{screen}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_the_live_rows_in_a_terminal_that_became_narrower() {
+    let Some((broker, _)) = three().await else { return };
+    // The rows are in the middle of the screen, or at its bottom. tmux moves the text up whenever it
+    // wraps a row, and a row that leaves the top of the screen stays in its history.
+    for fill in ["clear; seq 1 20", "clear; seq 1 60"] {
+        let command = format!(
+            "{fill}; KAKEHI_NATS={} XDG_STATE_HOME={} {} fleet call stuck",
+            broker.url,
+            broker.state.path().display(),
+            env!("CARGO_BIN_EXE_kakehi"),
+        );
+        let Some(terminal) = Terminal::start((100, 40), &command) else { return };
+        terminal.shows(&["0/3  running 3", "db-1", "web-2", "/srv/www"]).await;
+        for columns in [40, 34, 60, 32] {
+            terminal.resize(columns).await;
+            // A row that was drawn for this width, not wrapped by the terminal.
+            let end = if columns == 60 { "/srv/www" } else { "..." };
+            let is_drawn = |line: &str| line.starts_with("db-1 ") && line.ends_with(end);
+            terminal.until(|screen| screen.lines().any(is_drawn)).await;
+            let all = terminal.tmux(&["capture-pane", "-p", "-S", "-"]).await;
+            for text in ["] 0/3", "db-1   running", "web-1  running", "web-2  running"] {
+                assert_eq!(all.matches(text).count(), 1, "{columns}: {text}: {all}");
+            }
+            assert!(all.trim_end().lines().last().unwrap().starts_with("web-2 "), "{all}");
+        }
+        terminal.tmux(&["send-keys", "C-c"]).await;
+        terminal.shows(&["status 130"]).await;
+        let all = terminal.tmux(&["capture-pane", "-p", "-S", "-"]).await;
+        assert!(!all.contains("] 0/3") && !all.contains("running"), "{all}");
+    }
+}
+
+#[tokio::test]
+async fn the_live_rows_make_room_for_the_shell_at_ctrl_z() {
+    let Some((broker, _)) = three().await else { return };
+    let Some(terminal) = Terminal::start((100, 20), "bash --norc -i") else { return };
+    let command = format!(
+        "clear; KAKEHI_NATS={} XDG_STATE_HOME={} {} fleet call stuck",
+        broker.url,
+        broker.state.path().display(),
+        env!("CARGO_BIN_EXE_kakehi"),
+    );
+    terminal.tmux(&["send-keys", &command, "Enter"]).await;
+    terminal.shows(&["] 0/3  running 3", "web-2  running"]).await;
+    terminal.tmux(&["send-keys", "C-z"]).await;
+    let screen = terminal.shows(&["Stopped"]).await;
+    assert!(!screen.contains("] 0/3") && !screen.contains("web-2  running"), "{screen}");
+    terminal.tmux(&["send-keys", "fg", "Enter"]).await;
+    terminal.shows(&["] 0/3  running 3", "web-2  running"]).await;
 }
 
 /// The code block of docs/guide/fleet.md that follows a marker.
