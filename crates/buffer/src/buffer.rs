@@ -141,21 +141,30 @@ impl Buffer {
     /// Doubles the capacity, up to the maximum. Returns `false` if it is the maximum already.
     pub fn grow(&mut self) -> bool {
         let capacity = self.capacity();
-        if capacity >= self.max {
-            return false;
+        self.grow_to(capacity.saturating_add(1));
+        self.capacity() > capacity
+    }
+
+    /// Doubles the capacity until it is at least `wanted` or the maximum, in one step.
+    pub fn grow_to(&mut self, wanted: usize) {
+        let (old, wanted) = (self.capacity(), wanted.min(self.max));
+        let mut target = old;
+        while target < wanted {
+            target = target.saturating_mul(2).max(self.initial()).max(1).min(self.max);
+        }
+        if target == old {
+            return;
         }
         self.space = 0;
-        let target = capacity.saturating_mul(2).max(self.initial()).max(1).min(self.max);
         self.memory.truncate(self.end);
-        if target == 2 * capacity && capacity >= IN_PLACE {
-            // Grows a large frame in place, if the allocator can.
+        if target == 2 * old && old >= IN_PLACE && self.end > old / 2 {
+            // Grows a large frame in place, if the allocator can. Otherwise it copies all of `old`.
             self.memory.reserve(target - self.end);
         } else {
             let mut memory = BytesMut::with_capacity(target);
             memory.extend_from_slice(&self.memory);
             self.memory = memory;
         }
-        true
     }
 
     /// Returns to the initial capacity if there is no data.
@@ -270,7 +279,7 @@ impl Buffer {
             return Err(Full { wanted, max: self.max });
         }
         self.shift();
-        while self.capacity() < wanted && self.grow() {}
+        self.grow_to(wanted);
         Ok(())
     }
 

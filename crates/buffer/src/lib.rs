@@ -1,7 +1,7 @@
-//! Memory with a hard maximum, and JSON in it.
+//! Memory with a hard maximum, and JSON.
 //!
-//! [`Buffer`] grows up to its maximum and refuses more. [`json::write`] writes a value into it, all
-//! or nothing that counts: on an error, the caller truncates the buffer.
+//! [`Buffer`] grows up to its maximum and refuses more. [`json::write`] writes a value into it: after
+//! an error, the caller truncates the buffer. [`json::read`] reads a value from a text.
 //!
 //! ```
 //! use kakehi_buffer::{Buffer, json};
@@ -9,6 +9,7 @@
 //! let mut buffer = Buffer::new(16, 1024);
 //! json::write(&["one", "two"], &mut buffer).unwrap();
 //! assert_eq!(buffer.data(), br#"["one","two"]"#);
+//! assert_eq!(json::read::<[String; 2]>(r#"["one","two"]"#).unwrap(), ["one", "two"]);
 //! ```
 
 mod buffer;

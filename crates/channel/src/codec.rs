@@ -98,7 +98,7 @@ impl<F> Codec<F> {
     /// Hands an unfinished frame back to `Framed`, with free space of at least its size.
     fn read_on(&mut self, source: &mut BytesMut) {
         self.incoming.shift();
-        while self.incoming.capacity() < 2 * self.incoming.len().max(1) && self.incoming.grow() {}
+        self.incoming.grow_to(2 * self.incoming.len().max(1));
         self.incoming.give_to(source);
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::LazyLock};
 
 use kakehi_channel::{ChannelError, Decode, Encode, Json, Request, Response, low_level::Buffer};
-use memchr::memmem::Finder;
+use memchr::{memchr, memmem::Finder};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
@@ -197,7 +197,8 @@ fn object<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
 fn may_have_reserved(payload: &[u8]) -> bool {
     static PREFIX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("kakehi."));
     static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
-    PREFIX.find(payload).is_some() || ESCAPE.find(payload).is_some()
+    let escapes = memchr(b'\\', payload).and_then(|at| payload.get(at..));
+    PREFIX.find(payload).is_some() || escapes.is_some_and(|rest| ESCAPE.find(rest).is_some())
 }
 
 /// A command: a word, or an object with one key. Only its name is read.
