@@ -2,7 +2,7 @@
 //!
 //! This crate turns bytes into messages and messages into bytes, with a bound on every buffer. In
 //! Kakehi's protocol, a request gets any number of progress responses, then one final response.
-//! `kakehi-server` and `kakehi-client` build on it. It can also be used alone.
+//! `kakehi-server` and `kakehi-client` build on this crate. You can also use the crate alone.
 //!
 //! ```
 //! use kakehi_channel::{Channel, Request, Response, Status};
@@ -37,7 +37,7 @@
 //!   To add a format, implement [`Format`], [`Decode`] and [`Encode`].
 //! - [`Request`], [`Response`] and [`Status`] are the messages of Kakehi's protocol.
 //!   A client reads the responses of any protocol through the trait [`ResponseMessage`].
-//! - [`BufferLimits`] bound the memory of each direction.
+//! - [`BufferLimits`] bound the largest frame of each direction.
 //! - [`ChannelError`] has an [`ErrorKind`]. After an error that
 //!   [is fatal](ChannelError::is_fatal), the channel cannot be used.
 //! - [`BusyPoll`] wraps a byte stream and polls for a moment before the task sleeps.
@@ -50,7 +50,8 @@
 //!   is an error.
 //! - The channel searches each byte at most once for the end of a frame.
 //! - An idle channel holds no memory for its buffers. A busy channel holds at most its
-//!   [`BufferLimits`] and the encoded messages that are not yet sent.
+//!   [`BufferLimits`], and encoded messages of at most 64 KiB and one frame that are not yet sent.
+//!   [`low_level`] does not limit the latter.
 //! - [`Channel::next_within`] waits with a timeout. For another method, use [`tokio::time::timeout`]
 //!   if the method is cancel safe.
 

@@ -15,7 +15,7 @@
 //! assert_eq!(answer.message, "done");
 //!
 //! // Or each response as it arrives:
-//! let timeout = Duration::from_secs(2); // sent to the server, for its keep-alives
+//! let timeout = Duration::from_secs(2); // the server sends keep-alives within it
 //! let mut responses = client.request("backup").timeout(timeout).send().await?;
 //! while let Some(response) = responses.next_within(timeout).await? { // limits this wait
 //!     println!("{} {}", response.status, response.message);
@@ -59,8 +59,8 @@
 //!
 //! # Guarantees
 //! - If a request is dropped or fails without an answer, the client closes the connection. So the
-//!   server cancels the request, and no later request receives its response. After a timeout,
-//!   [`Responses`] can wait again; `.await` closes the connection.
+//!   server cancels the request, and no later request receives its response. A timeout of
+//!   [`Responses`] keeps the connection open, because the caller can wait again.
 //! - Dropping a future leaks no connection. The client spawns no task, and holds no lock while it
 //!   waits.
 //! - The client never blocks the runtime, however long the server takes.

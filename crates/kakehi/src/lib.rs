@@ -1,5 +1,5 @@
-//! A control socket for a daemon, and clients for it, over a Unix socket. A request gets any number
-//! of progress responses, then exactly one final response.
+//! Gives a daemon a control socket, and other programs a client for it. A request gets any number of
+//! progress responses, then exactly one final response, over a Unix socket.
 //!
 //! A daemon serves the socket with [`server`]; a program sends requests with [`client`]. Both
 //! exchange the messages [`Request`] and [`Response`]. If each command has a type of its own, use
