@@ -16,6 +16,11 @@ use crate::{NameError, link::Link, names::Subjects};
 /// none, so its queue has the smallest size.
 const REPORTS: usize = 64;
 
+/// How many messages of each subscription of a node may wait. More are lost, which does no harm: a
+/// client sends a request again that has no accept, and each control message has the complete state.
+/// The default of the client of NATS is 65,536.
+const WAITING: usize = 4096;
+
 /// Where the broker is, and how to log in.
 ///
 /// ```
@@ -114,7 +119,7 @@ impl Broker {
         });
         if is_node {
             // `connect` returns at once, and a task of the client connects.
-            options = options.retry_on_initial_connect();
+            options = options.retry_on_initial_connect().subscription_capacity(WAITING);
         }
         if let Some(prefix) = &self.inbox_prefix {
             Subjects::new(prefix).map_err(|error| FleetError::prefix(&error))?;
@@ -306,6 +311,10 @@ fn is_denial(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use futures::StreamExt;
+
     use super::*;
 
     #[test]
@@ -345,6 +354,49 @@ mod tests {
         let error = Broker::new(url).connect("x", false).await.unwrap_err().to_string();
         assert!(error.contains("the feature `tls`"), "{error}");
         broker.await.unwrap();
+    }
+
+    /// A broker that sends so many messages to the first subscription, and nothing else.
+    async fn flood(listener: tokio::net::TcpListener, count: usize) -> tokio::net::TcpStream {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let info = "INFO {\"server_id\":\"S\",\"version\":\"2.9.10\",\"proto\":1,\
+            \"host\":\"127.0.0.1\",\"port\":4222,\"max_payload\":1048576}\r\n";
+        stream.write_all(info.as_bytes()).await.unwrap();
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            if line.starts_with("PING") {
+                stream.get_mut().write_all(b"PONG\r\n").await.unwrap();
+            }
+            if line.starts_with("SUB") {
+                let number = line.split_whitespace().last().unwrap();
+                let messages = format!("MSG x {number} 0\r\n\r\n").repeat(count);
+                stream.get_mut().write_all(messages.as_bytes()).await.unwrap();
+                return stream.into_inner();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_read_keeps_a_bounded_number_of_messages() {
+        const SENT: usize = WAITING + 100;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let broker = tokio::spawn(flood(listener, SENT));
+        let connection = Broker::new(url).connect("x", true).await.unwrap();
+        let mut messages = connection.link.subscribe("x".into(), None).await.unwrap();
+        let Link::Nats(client) = &connection.link else { panic!("a real connection") };
+        while client.statistics().in_messages.load(Ordering::Relaxed) < SENT as u64 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let waiting = tokio::task::unconstrained(async {
+            std::iter::from_fn(|| messages.next().now_or_never().flatten()).count()
+        });
+        assert_eq!(waiting.await, WAITING);
+        drop(broker.await.unwrap());
     }
 
     #[tokio::test]

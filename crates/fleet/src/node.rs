@@ -324,6 +324,48 @@ mod tests {
         finish(std::future::pending(), std::future::ready(()), acknowledged).await;
     }
 
+    /// The log of a node whose link is connected, or not.
+    async fn log(is_connected: bool) -> String {
+        let lines = Arc::new(std::sync::Mutex::new(vec![]));
+        let writer = {
+            let lines = Arc::clone(&lines);
+            move || Lines(Arc::clone(&lines))
+        };
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+        let logging = tracing::subscriber::set_default(subscriber);
+        let link = crate::scripted::Link::new("p1");
+        link.connect(is_connected);
+        let handler =
+            async |_: kakehi_channel::Request, _: kakehi_server::Context| Ok::<_, String>("");
+        let node = Node::connect(Broker::scripted(link), "web-1").shutdown(async {}).serve(handler);
+        node.await.unwrap();
+        drop(logging);
+        let lines = lines.lock().unwrap().clone();
+        String::from_utf8(lines).unwrap()
+    }
+
+    #[derive(Clone)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_reports_that_it_is_ready_only_if_it_is_connected() {
+        let (connected, disconnected) = (log(true).await, log(false).await);
+        assert!(connected.contains("a node of the fleet is ready"), "{connected}");
+        assert!(!disconnected.contains("is ready"), "{disconnected}");
+        assert!(disconnected.contains("the broker cannot be reached"), "{disconnected}");
+    }
+
     #[test]
     fn a_message_leaves_room_for_headers() {
         assert_eq!(largest(64 * 1024), 64 * 1024 - HEADERS);
