@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use kakehi_server::Identity;
 use nkeys::{KeyPair, KeyPairType};
 use sha2::{Digest, Sha256};
@@ -99,7 +100,8 @@ impl std::error::Error for KeyError {}
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    known: HashMap<String, Arc<Identity>>,
+    /// Decoded, because each request needs one.
+    known: HashMap<String, (VerifyingKey, Arc<Identity>)>,
     unsigned: bool,
 }
 
@@ -114,12 +116,15 @@ impl Keys {
         name: impl Into<String>,
         groups: impl IntoIterator<Item = G>,
     ) -> Result<Self, KeyError> {
-        if !public.starts_with('U') || KeyPair::from_public_key(public).is_err() {
-            return Err(KeyError("not the public key of a user's nkey: it begins with U"));
+        let invalid = KeyError("not the public key of a user's nkey: it begins with U");
+        let (_, bytes) = nkeys::from_public_key(public).map_err(|_| invalid)?;
+        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| invalid)?;
+        if !public.starts_with('U') {
+            return Err(invalid);
         }
         let groups = groups.into_iter().map(Into::into).collect();
         let identity = Arc::new(Identity { name: name.into(), groups });
-        match self.known.insert(public.to_owned(), identity) {
+        match self.known.insert(public.to_owned(), (key, identity)) {
             None => Ok(self),
             Some(_) => Err(KeyError("the public key of two names")),
         }
@@ -145,11 +150,12 @@ impl Keys {
             (None, None) => return Err(KeyError("the request is not signed")),
             _ => return Err(KeyError("the signer or the signature is missing")),
         };
-        let identity = self.known.get(signer).ok_or(KeyError("the signer's key is not known"))?;
+        let (key, identity) =
+            self.known.get(signer).ok_or(KeyError("the signer's key is not known"))?;
         let invalid = KeyError("the signature does not match the request");
         let bytes = BASE64.decode(signature.as_bytes()).map_err(|_| invalid)?;
-        let pair = KeyPair::from_public_key(signer).map_err(|_| invalid)?;
-        pair.verify(text(signer).as_bytes(), &bytes).map_err(|_| invalid)?;
+        let signature = Signature::from_slice(&bytes).map_err(|_| invalid)?;
+        key.verify(text(signer).as_bytes(), &signature).map_err(|_| invalid)?;
         Ok(Arc::clone(identity))
     }
 }
