@@ -14,7 +14,7 @@ mod serving;
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
-use futures::{FutureExt, channel::mpsc};
+use futures::FutureExt;
 use kakehi_server::{Handle, Handler, Limits, Protocol, serve};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -26,7 +26,7 @@ use self::{
     ids::Ids,
     journal::Journal,
     ledger::Ledger,
-    listener::Requests,
+    listener::Door,
     numbers::Numbers,
     presence::Presence,
     serving::{Shared, Subscriptions},
@@ -205,14 +205,12 @@ impl Node {
         let epoch: Name = connection.unique().parse().map_err(|error| FleetError::name(&error))?;
         let ledger = ledger(self.journal, epoch.clone()).await?;
         let presence = Presence::new(name.clone(), epoch.clone(), self.labels, self.description);
-        let (streams, accepted) = mpsc::channel(0);
         let places = self.limits.connections;
         let shared = Shared::new(
             connection.clone(),
             (name.clone(), epoch),
             Numbers::new()?,
             (self.keys, ledger),
-            streams,
             places,
             presence,
         );
@@ -227,13 +225,17 @@ impl Node {
         }
 
         let limits = bounded(self.limits, connection.link.max_payload());
-        let server = serve(Requests::new(accepted), handler)
-            .limits(Limits { drain_time: self.drain, ..limits })
-            .handle(&self.handle)
-            .shutdown(self.shutdown)
-            .into_future();
         let draining = Box::pin(self.handle.draining().cancelled_owned());
-        Ok(Open { shared, subscriptions, server, leave: self.leave, draining })
+        shared.door.get_or_init(|| {
+            Door::new(|requests| {
+                serve(requests, handler)
+                    .limits(Limits { drain_time: self.drain, ..limits })
+                    .handle(&self.handle)
+                    .shutdown(self.shutdown)
+                    .into_future()
+            })
+        });
+        Ok(Open { shared, subscriptions, leave: self.leave, draining })
     }
 }
 
@@ -241,18 +243,22 @@ impl Node {
 struct Open {
     shared: Arc<Shared>,
     subscriptions: Subscriptions,
-    server: Signal,
     leave: Signal,
     draining: Signal,
 }
 
 impl Open {
     async fn run(self) {
-        let Self { shared, subscriptions, server, leave, draining } = self;
+        let Self { shared, subscriptions, leave, draining } = self;
         let dispatching = Box::pin(shared.dispatch(subscriptions, leave, draining));
         let acknowledged = async {
             while !shared.routes().is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let server = async {
+            if let Some(door) = shared.door.get() {
+                door.run().await;
             }
         };
         finish(server, dispatching, acknowledged).await;

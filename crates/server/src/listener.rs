@@ -87,6 +87,11 @@ pub trait Listener: Send + Sync + 'static {
     /// An implementation must be cancel safe: a dropped future must not lose a connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
+    /// Runs the connection that was accepted last. Default: in a task of its own.
+    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(connection);
+    }
+
     /// Identifies the client.
     ///
     /// # Errors

@@ -302,7 +302,7 @@ where
             Err(message) => self.refuse(&mut stream, Refusal::Busy, &message),
             Ok(guard) => {
                 let server = Arc::clone(&self.server);
-                tokio::spawn(serve_one::<C, H, F, L>(stream, outbox, guard, server));
+                self.listener.spawn(serve_one::<C, H, F, L>(stream, outbox, guard, server));
             }
         }
     }

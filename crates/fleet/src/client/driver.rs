@@ -3,7 +3,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -44,12 +44,18 @@ const LATE: Duration = Duration::from_secs(1);
 /// The items of the reader's channel.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A node has accepted the request, and GO was sent.
-    Accepted,
     Frames(Bytes),
     /// The final response, from the node's memory: progress before it may be lost.
     Settled(Bytes),
     Failed(Failure),
+}
+
+/// The accept that gets GO. Not an item of the reader's channel, which would wake a reader that
+/// waits for responses.
+#[derive(Debug, Default)]
+pub(super) struct Started {
+    pub(super) accept: OnceLock<String>,
+    pub(super) changed: Notify,
 }
 
 /// How many batches the reader has taken.
@@ -76,7 +82,7 @@ pub(super) struct Driver {
     pub(super) route: Route,
     pub(super) items: mpsc::Sender<Item>,
     pub(super) taken: Arc<Taken>,
-    pub(super) started: Arc<std::sync::OnceLock<String>>,
+    pub(super) started: Arc<Started>,
     pub(super) on_accept: Option<OnAccept>,
 }
 
@@ -167,14 +173,13 @@ impl Driver {
             Some(FromNode::Accept(accept)) => {
                 exchange.message(FromNode::Accept(accept), now);
                 if let Some(accept) = exchange.accept()
-                    && self.started.set(accept.to_string()).is_ok()
+                    && self.started.accept.set(accept.to_string()).is_ok()
                 {
                     // GO is published by the next action.
                     if let Some(call) = &self.on_accept {
                         call(&accept.to_string());
                     }
-                    // The first item always has room.
-                    let _ = self.items.try_send(Item::Accepted);
+                    self.started.changed.notify_one();
                 }
             }
             Some(message) => exchange.message(message, now),

@@ -1,12 +1,6 @@
 //! A request of the fleet before it is sent.
 
-use std::{
-    fmt,
-    marker::PhantomData,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kakehi_channel::{Request, Response, TraceContext};
@@ -17,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Target,
-    driver::{Driver, Taken, WINDOW},
+    driver::{Driver, Started, Taken, WINDOW},
     failure::Failure,
     responses::Responses,
 };
@@ -142,7 +136,7 @@ impl<T: DeserializeOwned> RequestBuilder<T> {
         };
         let capacity = usize::try_from(2 * WINDOW).unwrap_or(usize::MAX);
         let (sender, items) = mpsc::channel(capacity);
-        let (taken, accept) = (Arc::new(Taken::default()), Arc::new(OnceLock::new()));
+        let (taken, started) = (Arc::new(Taken::default()), Arc::new(Started::default()));
         let driver = Driver {
             shared: Arc::clone(shared),
             asked,
@@ -152,7 +146,7 @@ impl<T: DeserializeOwned> RequestBuilder<T> {
             route: shared.inbox.route(2 * capacity),
             items: sender,
             taken: Arc::clone(&taken),
-            started: Arc::clone(&accept),
+            started: Arc::clone(&started),
             on_accept,
         };
         tokio::spawn(async move {
@@ -163,7 +157,7 @@ impl<T: DeserializeOwned> RequestBuilder<T> {
             id,
             items,
             taken,
-            accept,
+            started,
             frames: Bytes::new(),
             received: None,
             is_over: false,

@@ -4,7 +4,7 @@ use std::{
     fmt,
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    driver::{Item, Taken},
+    driver::{Item, Started, Taken},
     failure::Failure,
 };
 
@@ -30,7 +30,7 @@ pub struct Responses<T = serde_json::Value> {
     pub(super) id: String,
     pub(super) items: mpsc::Receiver<Item>,
     pub(super) taken: Arc<Taken>,
-    pub(super) accept: Arc<OnceLock<String>>,
+    pub(super) started: Arc<Started>,
     pub(super) frames: Bytes,
     /// Received by [`accepted`](Self::accepted), and not yet looked at.
     pub(super) received: Option<Item>,
@@ -50,7 +50,7 @@ impl<T: DeserializeOwned> Responses<T> {
     /// [`Fleet::settle`](crate::Fleet::settle) takes. `None`: no node has accepted the request yet.
     #[must_use]
     pub fn accept(&self) -> Option<&str> {
-        self.accept.get().map(String::as_str)
+        self.started.accept.get().map(String::as_str)
     }
 
     /// Waits until a node has accepted the request and the client has sent GO, which starts it.
@@ -59,10 +59,14 @@ impl<T: DeserializeOwned> Responses<T> {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn accepted(&mut self) -> Option<String> {
-        if self.accept.get().is_none() && self.received.is_none() && !self.is_over {
-            self.received = self.items.recv().await;
+        if self.accept().is_none() && self.received.is_none() && !self.is_over {
+            tokio::select! {
+                biased;
+                () = self.started.changed.notified() => {}
+                item = self.items.recv() => self.received = item,
+            }
         }
-        self.accept.get().cloned()
+        self.accept().map(str::to_owned)
     }
 
     /// Whether all progress arrived. `false`: the node was lost, and only the final response was
@@ -117,7 +121,7 @@ impl<T: DeserializeOwned> Responses<T> {
 
     fn lost(&self) -> Error<Response<T>> {
         let message = "the connection to the broker is closed".to_owned();
-        let is_started = self.accept.get().is_some();
+        let is_started = self.started.accept.get().is_some();
         let outcome = if is_started { Outcome::Unknown } else { Outcome::NotSent };
         Failure::Transport(outcome, message).into_error(&self.id)
     }
@@ -173,7 +177,6 @@ impl<T: DeserializeOwned> Stream for Responses<T> {
                 None => ready!(this.items.poll_recv(cx)),
             };
             match item {
-                Some(Item::Accepted) => {}
                 Some(Item::Frames(frames)) if frames.is_empty() => this.taken.add_one(),
                 Some(Item::Frames(frames)) => this.frames = frames,
                 Some(Item::Settled(frames)) => {
@@ -206,7 +209,7 @@ impl<T> fmt::Debug for Responses<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Responses")
             .field("id", &self.id)
-            .field("accept", &self.accept.get())
+            .field("accept", &self.started.accept.get())
             .field("is_over", &self.is_over)
             .finish_non_exhaustive()
     }

@@ -1,18 +1,19 @@
 //! One request on the node: between the broker and the server's stream.
 
 use std::{
-    future::pending,
+    future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use async_nats::{Message, StatusCode};
 use bytes::{Buf, Bytes, BytesMut};
-use futures::{FutureExt, SinkExt};
+use futures::FutureExt;
 use kakehi_channel::Refusal;
 use kakehi_server::Identity;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite},
     sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, Sleep, sleep_until},
 };
@@ -23,7 +24,7 @@ use super::{
     frames::{BATCH, Finality, last, refusal, take_batch, with_id},
     ids::{Key, Origin},
     largest,
-    listener::{ClientEnd, pair},
+    listener::ClientEnd,
     serving::Shared,
 };
 use crate::{
@@ -32,6 +33,9 @@ use crate::{
     names::{Accept, Asked},
     sign::{Purpose, signed_text},
 };
+
+/// The room for the first read of a request's output, in bytes. Few requests have more.
+const FIRST_ROOM: usize = 4 * 1024;
 
 /// A request that is accepted.
 pub(super) struct Accepted {
@@ -54,8 +58,6 @@ enum Event {
     Message(Message),
     /// So many bytes came from the server; 0: its stream has ended.
     Read(usize),
-    /// So many bytes of the request were written to the server.
-    Written(usize),
     Due,
 }
 
@@ -66,14 +68,40 @@ struct Running {
     /// The part of the request that is not written yet.
     request: Bytes,
     buffer: BytesMut,
+    /// The room that the buffer has for the next read.
+    room: usize,
     finality: Finality,
+    /// The final response was sent.
+    is_answered: bool,
 }
 
 impl Running {
+    /// Writes the request, polls the server, and reads its output while there is credit. Returns the
+    /// number of bytes that were read; 0: the stream has ended.
+    fn poll(&mut self, has_credit: bool, cx: &mut Context<'_>) -> Poll<usize> {
+        let Self { end, request, buffer, room, .. } = self;
+        while !request.is_empty() {
+            // A write fails when the server has closed the stream; the read reports it.
+            match Pin::new(&mut end.stream).poll_write(cx, request) {
+                Poll::Ready(written) => request.advance(written.unwrap_or(request.len())),
+                Poll::Pending => break,
+            }
+        }
+        // Before the read, whose waker would wake this task.
+        end.poll_connection(cx);
+        if !has_credit {
+            return Poll::Pending;
+        }
+        buffer.reserve(*room);
+        let read = ready!(pin!(end.stream.read_buf(buffer)).poll(cx)).unwrap_or(0);
+        *room = if read < FIRST_ROOM { FIRST_ROOM } else { BATCH };
+        Poll::Ready(read)
+    }
+
     /// Reads the output of the server. Returns the batch with the final response, if it was
     /// written.
     fn unsent_final(&mut self) -> Option<Bytes> {
-        loop {
+        while !self.is_answered {
             while let Some(frames) = take_batch(&mut self.buffer, BATCH) {
                 if self.finality.is_final(last(&frames)) {
                     return Some(frames);
@@ -85,6 +113,7 @@ impl Running {
                 return None;
             }
         }
+        None
     }
 }
 
@@ -106,41 +135,30 @@ pub(super) async fn run(mut accepted: Accepted) {
     let mut exchange = Exchange::new(Instant::now());
     // One for all waits: a new timer may wake the thread that waits for IO.
     let mut timer = pin!(sleep_until(Instant::now() + GO_TIME));
+    // Kept after the final response, until the end: then the server closes its connection.
     let mut running = None;
-    // Kept until the end, so that the server closes its connection after the response is on its way.
-    let mut answered = None;
     let end = loop {
-        accepted.publish(&mut exchange).await;
+        serving(&mut running, accepted.publish(&mut exchange)).await;
         let is_connected = accepted.shared.connection.is_connected();
         if let Some(end) = exchange.end(is_connected, Instant::now()) {
             break end;
         }
         // A probe may have become due.
-        accepted.publish(&mut exchange).await;
+        serving(&mut running, accepted.publish(&mut exchange)).await;
         match next(&mut accepted.control, &exchange, running.as_mut(), timer.as_mut()).await {
             Event::Message(message) => {
-                if accepted.message(&message, &mut exchange, &mut running).await {
-                    answered = running.take();
-                }
+                accepted.message(&message, &mut exchange, &mut running).await;
                 if running.is_some() {
                     accepted.unstarted = None;
                 }
             }
             Event::Read(0) => {
-                if let Some(running) = running.take() {
-                    accepted.ended_without_answer(&running, &mut exchange).await;
+                if let Some(Running { end, key, .. }) = running.take() {
+                    accepted.ended_without_answer(&key, &mut exchange).await;
+                    end.close();
                 }
             }
-            Event::Read(_) => {
-                if accepted.send(&mut exchange, &mut running).await {
-                    answered = running.take();
-                }
-            }
-            Event::Written(count) => {
-                if let Some(running) = &mut running {
-                    running.request.advance(count);
-                }
-            }
+            Event::Read(_) => accepted.send(&mut exchange, &mut running).await,
             Event::Due => {}
         }
     };
@@ -149,19 +167,34 @@ pub(super) async fn run(mut accepted: Accepted) {
     if let Some(mut running) = running {
         // The handler may have ended while its response waited for credit.
         let response = running.unsent_final().map(|frames| last_frame(&frames, &accepted.id));
-        let Running { end, key, .. } = running;
-        // The server cancels the handler, or detaches it, before the disk is waited for.
-        drop(end);
-        accepted.shared.ledger.end(&key, &accepted.origin(), response).await;
+        let Running { end, key, is_answered, .. } = running;
+        // Before the disk is waited for.
+        end.close();
+        if !is_answered {
+            accepted.shared.ledger.end(&key, &accepted.origin(), response).await;
+        }
     }
-    drop((answered, accepted.place));
+    drop(accepted.place);
+}
+
+/// Polls the server while `publish` waits for the broker, so that a deadline is kept meanwhile.
+async fn serving(running: &mut Option<Running>, publish: impl Future<Output = ()>) {
+    let mut publish = pin!(publish);
+    poll_fn(|cx| {
+        let published = publish.as_mut().poll(cx);
+        if let (Poll::Pending, Some(running)) = (published, &mut *running) {
+            running.end.poll_connection(cx);
+        }
+        published
+    })
+    .await;
 }
 
 /// Waits for a message or a timer. Messages come first: a late timer must not overtake them.
 async fn next(
     control: &mut mpsc::Receiver<Message>,
     exchange: &Exchange,
-    running: Option<&mut Running>,
+    mut running: Option<&mut Running>,
     mut timer: Pin<&mut Sleep>,
 ) -> Event {
     let due = exchange.wake_at().unwrap_or_else(Instant::now);
@@ -170,27 +203,14 @@ async fn next(
         timer.as_mut().reset(due);
     }
     let has_credit = exchange.has_credit();
-    let stream = async {
-        let Some(running) = running else { return pending().await };
-        let Running { end, request, buffer, .. } = running;
-        let (mut reader, mut writer) = tokio::io::split(&mut end.stream);
-        tokio::select! {
-            biased;
-            // A write fails when the server has closed the stream; the read reports it.
-            written = writer.write(request), if !request.is_empty() => {
-                Event::Written(written.unwrap_or(request.len()))
-            }
-            read = async {
-                buffer.reserve(BATCH);
-                reader.read_buf(buffer).await
-            }, if has_credit => Event::Read(read.unwrap_or(0)),
-            else => pending().await,
-        }
-    };
+    let stream = poll_fn(|cx| match &mut running {
+        Some(running) => running.poll(has_credit, cx),
+        None => Poll::Pending,
+    });
     tokio::select! {
         biased;
         Some(message) = control.recv() => Event::Message(message),
-        event = stream => event,
+        count = stream => Event::Read(count),
         () = timer => Event::Due,
     }
 }
@@ -204,26 +224,24 @@ impl Accepted {
         connection.publish(self.inbox.clone(), Some(reply), headers, nothing).await
     }
 
-    /// Handles a message of the client. `true`: the final response was sent.
+    /// Handles a message of the client.
     async fn message(
         &self,
         message: &Message,
         exchange: &mut Exchange,
         running: &mut Option<Running>,
-    ) -> bool {
+    ) {
         let now = Instant::now();
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            exchange.unreachable(now);
-            return false;
+            return exchange.unreachable(now);
         }
-        let Some(control) = message.headers.as_ref().and_then(Control::read) else { return false };
+        let Some(control) = message.headers.as_ref().and_then(Control::read) else { return };
         if control.kind == ControlKind::Go && exchange.is_waiting() {
-            self.go(&control, exchange, running).await;
-            return false;
+            return self.go(&control, exchange, running).await;
         }
         exchange.heard(&control, now);
         // The message may give credit for responses that were read before.
-        self.send(exchange, running).await
+        self.send(exchange, running).await;
     }
 
     async fn go(&self, control: &Control, exchange: &mut Exchange, running: &mut Option<Running>) {
@@ -246,14 +264,14 @@ impl Accepted {
         let signer = control.signature.signer.clone().unwrap_or_default();
         let key = Key { signer, id: self.id.clone() };
         self.shared.ledger.start(&key, &self.origin()).await?;
-        let (end, stream) = pair(identity);
-        if self.shared.streams.clone().send(stream).await.is_err() {
+        let Some(end) = self.shared.door.get().and_then(|door| door.connect(identity)) else {
             self.shared.ledger.end(&key, &self.origin(), None).await;
             return Err((Refusal::ShuttingDown, "the node is shutting down".to_owned()));
-        }
+        };
         let finality = Finality::of(&self.id);
         let request = self.payload.clone();
-        Ok(Running { end, key, request, buffer: BytesMut::new(), finality })
+        let (buffer, room) = (BytesMut::new(), FIRST_ROOM);
+        Ok(Running { end, key, request, buffer, room, finality, is_answered: false })
     }
 
     fn verify(&self, control: &Control) -> Result<Arc<Identity>, String> {
@@ -266,31 +284,27 @@ impl Accepted {
         self.shared.keys.verify(signer, signature, text).map_err(|error| error.to_string())
     }
 
-    /// Sends the responses that were read, while there is credit. `true`: the final response was
-    /// sent.
-    async fn send(&self, exchange: &mut Exchange, running: &mut Option<Running>) -> bool {
-        let Some(running) = running else { return false };
+    /// Sends the responses that were read, while there is credit.
+    async fn send(&self, exchange: &mut Exchange, running: &mut Option<Running>) {
+        let Some(running) = running else { return };
         let most = largest(self.shared.connection.link.max_payload());
         while exchange.has_credit() {
-            let Some(frames) = take_batch(&mut running.buffer, most) else { return false };
+            let Some(frames) = take_batch(&mut running.buffer, most) else { return };
             let is_final = running.finality.is_final(last(&frames));
             let frames = if is_final { with_id(frames, &self.id) } else { frames };
             if is_final {
+                running.is_answered = true;
                 self.keep(&running.key, &frames).await;
             }
             exchange.send(frames, is_final, Instant::now());
-            if is_final {
-                return true;
-            }
         }
-        false
     }
 
     /// The server has closed the stream: it ended, or its handler's future was dropped.
-    async fn ended_without_answer(&self, running: &Running, exchange: &mut Exchange) {
+    async fn ended_without_answer(&self, key: &Key, exchange: &mut Exchange) {
         let response = kakehi_channel::Response::<()>::error(&self.id, "the node shut down");
         let frame = super::frames::frame(&response);
-        self.keep(&running.key, &frame).await;
+        self.keep(key, &frame).await;
         exchange.send(frame, true, Instant::now());
     }
 

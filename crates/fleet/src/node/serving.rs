@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use async_nats::Message;
 use bytes::Bytes;
-use futures::{StreamExt, channel::mpsc as streams};
+use futures::StreamExt;
 use kakehi_channel::Refusal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,7 +20,7 @@ use super::{
     frames::{frame, refusal},
     ids::{Key, Origin, Settled},
     ledger::Ledger,
-    listener::RequestStream,
+    listener::Door,
     merged::Merged,
     numbers::Numbers,
     presence::Presence,
@@ -54,7 +54,8 @@ pub(super) struct Shared {
     pub(super) node: Name,
     pub(super) epoch: Name,
     pub(super) keys: Keys,
-    pub(super) streams: streams::Sender<RequestStream>,
+    /// Set before the first message is handled.
+    pub(super) door: OnceLock<Door>,
     pub(super) places: Arc<Semaphore>,
     pub(super) ledger: Ledger,
     pub(super) is_draining: AtomicBool,
@@ -88,7 +89,6 @@ impl Shared {
         (node, epoch): (Name, Name),
         numbers: Numbers,
         (keys, ledger): (Keys, Ledger),
-        streams: streams::Sender<RequestStream>,
         places: usize,
         presence: Presence,
     ) -> Self {
@@ -97,7 +97,7 @@ impl Shared {
             node,
             epoch,
             keys,
-            streams,
+            door: OnceLock::new(),
             places: Arc::new(Semaphore::new(places)),
             ledger,
             settling: Arc::new(Semaphore::new(SETTLING)),
