@@ -2,15 +2,21 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_nats::Message;
 use futures::StreamExt;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
 use tracing::debug;
 
 use crate::{
@@ -20,6 +26,10 @@ use crate::{
     message::{Control, ControlKind},
     names::decimal,
 };
+
+/// While messages come, the client has a timer that is earlier than those of its requests: tokio wakes
+/// the thread that waits for IO for each timer that is the next one.
+const EARLY: Duration = Duration::from_millis(500);
 
 /// The subscription, and whom its messages are for.
 #[derive(Debug)]
@@ -82,7 +92,22 @@ impl Routes {
 }
 
 async fn read(mut messages: Messages, routes: Arc<Routes>, connection: Connection) {
-    while let Some(message) = messages.next().await {
+    let mut early = pin!(sleep(Duration::ZERO));
+    let mut is_early = false;
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = messages.next() => message,
+            () = &mut early, if is_early => {
+                is_early = false;
+                continue;
+            }
+        };
+        let Some(message) = message else { return };
+        if !is_early {
+            is_early = true;
+            early.as_mut().reset(Instant::now() + EARLY);
+        }
         let number = message.subject.rsplit('.').next().and_then(decimal);
         let route = number.and_then(|number| routes.lock().get(&number).cloned());
         match route {

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_nats::Message;
@@ -13,7 +14,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kakehi_channel::Refusal;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep},
+};
 use tracing::debug;
 
 use super::{
@@ -47,6 +51,10 @@ const UNSTARTED: usize = 32 * 1024 * 1024;
 /// The maximum number of `settle` messages that are answered at once. Each may wait for the disk. A
 /// client sends it again.
 const SETTLING: usize = 64;
+
+/// While messages come, the node has a timer that is earlier than theirs: tokio wakes the thread that
+/// waits for IO for each timer that is the next one.
+const EARLY: Duration = Duration::from_secs(1);
 
 /// The state that all requests of a node share.
 pub(super) struct Shared {
@@ -145,33 +153,40 @@ impl Shared {
         leave: impl Future<Output = ()>,
         draining: impl Future<Output = ()>,
     ) {
-        tokio::pin!(leave, draining);
-        let mut is_member = true;
+        let early = sleep(Duration::ZERO);
+        tokio::pin!(leave, draining, early);
+        let (mut is_member, mut is_early) = (true, false);
         loop {
             let is_open = !self.is_draining.load(Ordering::SeqCst);
-            tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = &mut draining, if is_open => {
                     self.is_draining.store(true, Ordering::SeqCst);
                     is_member = false;
                     subscriptions.any.clear();
                     subscriptions.own.clear();
+                    None
                 }
                 () = &mut leave, if is_member => {
                     is_member = false;
                     subscriptions.any.clear();
+                    None
                 }
-                Some((source, message)) = subscriptions.others.next() => {
-                    self.message(source, message).await;
+                Some(next) = subscriptions.others.next() => Some(next),
+                () = &mut early, if is_early && is_open => {
+                    is_early = false;
+                    None
                 }
-                Some((source, message)) = subscriptions.any.next() => {
-                    self.message(source, message).await;
-                }
-                Some((source, message)) = subscriptions.own.next() => {
-                    self.message(source, message).await;
-                }
+                Some(next) = subscriptions.any.next() => Some(next),
+                Some(next) = subscriptions.own.next() => Some(next),
                 else => return,
+            };
+            let Some((source, message)) = next else { continue };
+            if !is_early {
+                is_early = true;
+                early.as_mut().reset(Instant::now() + EARLY);
             }
+            self.message(source, message).await;
         }
     }
 
