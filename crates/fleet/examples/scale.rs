@@ -5,6 +5,9 @@
 //! ```
 //! It starts a `nats-server` on 127.0.0.1, and four processes that share the nodes. The memory of a node
 //! is that of a further one: the memory of four processes with one node each is not counted.
+//!
+//! With `KAKEHI=target/release/kakehi`, it also runs that program on all nodes, and prints a second
+//! table: the time from the start of the program to its end.
 
 #![allow(
     clippy::print_stdout,
@@ -167,6 +170,7 @@ async fn measure(counts: &[usize]) {
         "| nodes | list | status of all | echo on all | echo, for a node | memory of a node | of its connection | of that with subscriptions |"
     );
     println!("|---|---|---|---|---|---|---|---|");
+    let mut programs = vec![];
     for &count in counts {
         let (_, subscribed) = memory("subscriptions", &url, count, subscribed).await;
         let (_, connection) = memory("connections", &url, count, connection).await;
@@ -186,9 +190,40 @@ async fn measure(counts: &[usize]) {
             further(connection),
             further(subscribed),
         );
+        if let Ok(program) = env::var("KAKEHI") {
+            let status = ["status", "--batch", "256"];
+            let run = ["run", "echo", "--batch", &UNDER_WAY.to_string()];
+            let times = [time(&program, &url, &status, count), time(&program, &url, &run, count)];
+            programs.push((count, times));
+        }
         drop(nodes);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    if !programs.is_empty() {
+        println!("\n| nodes | `kakehi fleet status` | `kakehi fleet run` |\n|---|---|---|");
+    }
+    for (count, [status, run]) in programs {
+        println!("| {count} | {status:.2?} | {run:.2?} |");
+    }
+}
+
+/// Runs `kakehi fleet` on all nodes 5 times, and returns the median of the times.
+fn time(program: &str, url: &str, arguments: &[&str], count: usize) -> Duration {
+    let state = tempfile::tempdir().unwrap();
+    let mut times = [Duration::ZERO; 5];
+    for time in &mut times {
+        let begun = Instant::now();
+        let mut command = Command::new(program);
+        command.args(["--json", "fleet", "--nats", url]).args(arguments).arg("--yes");
+        let output = command.env("XDG_STATE_HOME", state.path()).output().unwrap();
+        *time = begun.elapsed();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let summary = text.lines().last().unwrap_or_default();
+        let summary: Value = serde_json::from_str(summary).unwrap();
+        assert_eq!(summary["summary"]["ok"], count, "{summary}");
+    }
+    times.sort();
+    times[times.len() / 2]
 }
 
 /// Starts `count` of a role, and returns their memory in KiB over `base`.

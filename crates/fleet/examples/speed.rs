@@ -5,6 +5,7 @@
 //! ```
 //! It starts a `nats-server` on 127.0.0.1, and a process that answers: with the client of NATS alone,
 //! as nrpc does, as a node, and on a Unix socket. The rounds of all contenders are interleaved.
+//! `ONLY='fleet, unsigned'` makes only the calls of that contender, for `strace` or `perf`.
 
 #![allow(
     clippy::print_stdout,
@@ -91,7 +92,9 @@ async fn answer(url: &str, socket: &Path, key: &str) {
 async fn echo(client: async_nats::Client) {
     let mut requests = client.subscribe("speed.echo").await.unwrap();
     while let Some(request) = requests.next().await {
-        client.publish(request.reply.unwrap(), request.payload).await.unwrap();
+        if let Some(reply) = request.reply {
+            client.publish(reply, request.payload).await.unwrap();
+        }
     }
 }
 
@@ -181,11 +184,20 @@ impl Clients {
         1
     }
 
+    /// The messages of a call of the fleet: two round trips, and an acknowledgement.
+    async fn messages(&self) -> u64 {
+        self.nats.request("speed.echo", TEXT.into()).await.unwrap();
+        self.nats.request("speed.echo", TEXT.into()).await.unwrap();
+        self.nats.publish("speed.echo", Bytes::new()).await.unwrap();
+        1
+    }
+
     /// A call of nrpc is a plain request and reply, as the first.
-    fn calls(&self) -> [Named<BoxFuture<'_, u64>>; 4] {
+    fn calls(&self) -> [Named<BoxFuture<'_, u64>>; 5] {
         let text = || Value::from(TEXT);
         [
             ("`async-nats` alone", self.plain().boxed()),
+            ("`async-nats`, the messages of the fleet", self.messages().boxed()),
             ("fleet, unsigned", Self::node(&self.fleet, text()).boxed()),
             ("fleet, signed", Self::node(&self.signed, text()).boxed()),
             ("socket", self.socket(text()).boxed()),
@@ -234,8 +246,22 @@ async fn measure() {
         fleet,
         socket: Client::connect(&socket).await.unwrap(),
     };
+    if let Ok(name) = env::var("ONLY") {
+        return only(&clients, &name).await;
+    }
     calls(&clients).await;
     streams(&clients).await;
+}
+
+/// Calls of one contender, for a profile.
+async fn only(clients: &Clients, name: &str) {
+    let at = clients.calls().iter().position(|(found, _)| *found == name).expect("a contender");
+    let begun = Instant::now();
+    for _ in 0..ROUNDS * CALLS {
+        let (_, call) = clients.calls().into_iter().nth(at).unwrap();
+        call.await;
+    }
+    println!("{:.2?} a call", begun.elapsed() / u32::try_from(ROUNDS * CALLS).unwrap());
 }
 
 /// One call after the other; in each round, the calls of each contender in turn.
