@@ -56,6 +56,13 @@ pub(crate) struct Piece<'a> {
 }
 
 impl Chunk {
+    /// Returns how much memory the chunk takes, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        /// In addition to the struct and the bytes.
+        const OVERHEAD: usize = 32;
+        self.bytes.len() + size_of::<Self>() + OVERHEAD
+    }
+
     /// Returns how many lines end in this chunk.
     pub(crate) fn lines(&self) -> u64 {
         let newlines = memchr_iter(b'\n', &self.bytes).count();

@@ -87,6 +87,7 @@ pub(crate) async fn pump(
         stdout.send(&mut sink).await;
         stderr.send(&mut sink).await;
     }
+    sink.writer.finish().await;
     Counts { stdout: stdout.lines.count(), stderr: stderr.lines.count() }
 }
 

@@ -2,25 +2,26 @@
 
 use std::{
     collections::VecDeque,
-    fmt, io,
+    fmt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use serde::Serialize;
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
+    behind::{Behind, WAITING},
     record::{Record, now_ms},
     spool::Spool,
 };
-use crate::jobs::chunk::{Chunk, End, Stream};
+use crate::jobs::chunk::{Chunk, End, MAX_PIECE, Stream};
 
 /// The newest output that is in memory, in bytes, with the overhead of its chunks. Readers that are further behind read the files.
 const RECENT: usize = 512 * 1024;
-/// The memory that a chunk takes in addition to its bytes.
-const OVERHEAD: usize = size_of::<Chunk>() + 32;
+// What is not in the files yet is in memory: a chunk has at most two pieces.
+const _: () = assert!(WAITING + 4 * MAX_PIECE <= RECENT);
 /// How far a run may be ahead of the client that it belongs to, in bytes.
 const AHEAD: u64 = 128 * 1024;
 
@@ -52,7 +53,7 @@ pub(crate) struct Live {
 #[derive(Debug, Default)]
 struct Recent {
     chunks: VecDeque<Chunk>,
-    /// The bytes of the chunks, and [`OVERHEAD`] for each.
+    /// The memory of the chunks.
     bytes: usize,
 }
 
@@ -189,7 +190,7 @@ impl fmt::Debug for Live {
 pub(crate) struct Writer {
     live: Arc<Live>,
     /// `None`: the output is not kept, or cannot be.
-    spool: Option<Spool>,
+    files: Option<Behind>,
     number: u64,
     /// How many bytes were written.
     pub(crate) written: u64,
@@ -198,11 +199,12 @@ pub(crate) struct Writer {
 impl Writer {
     /// The writer of `live`, which keeps at least `bound` bytes. Blocks on the disk for a moment.
     pub(crate) fn new(live: &Arc<Live>, bound: u64) -> Self {
-        let spool = live.folder().filter(|_| bound > 0).and_then(|folder| {
+        let files = live.folder().filter(|_| bound > 0).and_then(|folder| {
             let created = Spool::create(folder, bound);
             created.inspect_err(|error| warn!(%error, "cannot keep the output of a run")).ok()
         });
-        Self { live: Arc::clone(live), spool, number: 0, written: 0 }
+        let files = files.map(Behind::new);
+        Self { live: Arc::clone(live), files, number: 0, written: 0 }
     }
 
     /// Appends one chunk. Readers get it before it is on the disk.
@@ -219,32 +221,36 @@ impl Writer {
         self.written += bytes.len() as u64;
         {
             let mut recent = self.live.lock();
-            recent.bytes += bytes.len() + OVERHEAD;
+            recent.bytes += chunk.memory();
             recent.chunks.push_back(chunk.clone());
         }
         self.live.state.send_modify(|state| state.next = number + 1);
-        self.keep(chunk).await;
+        if let Some(files) = &self.files {
+            files.push(chunk);
+            files.room().await;
+        }
         let recent = &mut *self.live.lock();
         while recent.bytes > RECENT
             && let Some(oldest) = recent.chunks.pop_front()
         {
-            recent.bytes -= oldest.bytes.len() + OVERHEAD;
+            recent.bytes -= oldest.memory();
         }
     }
 
-    async fn keep(&mut self, chunk: Chunk) {
-        let Some(mut spool) = self.spool.take() else { return };
-        let written = spawn_blocking(move || spool.append(&chunk).map(|()| spool)).await;
-        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(spool) => self.spool = Some(spool),
-            Err(error) => warn!(%error, "cannot keep more output of a run"),
+    /// Waits until all output is in the files.
+    pub(crate) async fn finish(&self) {
+        if let Some(files) = &self.files {
+            files.finish().await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
+    use crate::jobs::runs::spool::SpoolReader;
 
     #[tokio::test]
     async fn the_last_line_is_the_newest_one_that_has_text() {
@@ -262,6 +268,42 @@ mod tests {
         }
         writer.push(Stream::Stdout, (1, 0), End::Cut, &[b'x'; 10_000]).await;
         assert_eq!(live.last_line().map(|line| line.len()), Some(LONGEST_LINE));
+    }
+
+    #[test]
+    fn a_run_waits_for_a_slow_disk_only_while_much_is_not_written() {
+        const SIZE: usize = 8 * 1024;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build().unwrap();
+        // The only thread that may write to the disk is busy.
+        let (busy, until) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || until.recv());
+        let folder = tempfile::tempdir().unwrap();
+        let live = Live::new(Some(folder.path().join("run")));
+        runtime.block_on(async {
+            let mut writer = Writer::new(&live, 1 << 30);
+            let mut line = 0;
+            loop {
+                line += 1;
+                let pushing = writer.push(Stream::Stdout, (line, 0), End::Newline, &[b'\n'; SIZE]);
+                if pushing.now_or_never().is_none() {
+                    break;
+                }
+            }
+            assert_eq!(line, 16, "128 KiB");
+            drop(busy);
+            for line in 17..=200 {
+                writer.push(Stream::Stdout, (line, 0), End::Newline, &[b'\n'; SIZE]).await;
+            }
+            writer.finish().await;
+        });
+        let kept = SpoolReader::new(folder.path().join("run")).read(0).unwrap();
+        let mut reader = SpoolReader::new(folder.path().join("run"));
+        let mut next = 0;
+        while let Some(last) = reader.read(next).unwrap().last() {
+            next = last.number + 1;
+        }
+        assert_eq!((kept[0].line, next), (1, 200));
     }
 
     #[tokio::test]

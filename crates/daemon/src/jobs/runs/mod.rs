@@ -1,5 +1,6 @@
 //! Runs: their records and output, while they go on and afterwards.
 
+mod behind;
 mod live;
 mod reader;
 mod record;

@@ -39,29 +39,40 @@ impl Spool {
         Ok(Self { folder, bound, segments, file: None, length: 0, buffer: vec![] })
     }
 
-    /// Appends a chunk, and removes the segments beyond the bound.
+    /// Appends chunks, and removes the segments beyond the bound.
     ///
     /// # Errors
     /// The error of the system. The spool cannot be used after it.
-    pub(crate) fn append(&mut self, chunk: &Chunk) -> io::Result<()> {
-        if self.length >= self.bound / SHARE {
-            self.file = None;
-        }
+    pub(crate) fn append(&mut self, chunks: &[Chunk]) -> io::Result<()> {
         self.buffer.clear();
-        chunk.encode(&mut self.buffer);
-        if self.file.is_none() {
-            let path = self.folder.join(name(chunk.number));
-            let mut options = OpenOptions::new();
-            let file = options.append(true).create_new(true).mode(0o600).open(path)?;
-            self.file = Some(file);
-            self.length = 0;
-            self.segments.push_back(chunk.number);
-            self.remove_oldest()?;
+        for chunk in chunks {
+            if self.file.is_none() || self.length >= self.bound / SHARE {
+                self.write()?;
+                self.begin(chunk.number)?;
+            }
+            let before = self.buffer.len();
+            chunk.encode(&mut self.buffer);
+            self.length += (self.buffer.len() - before) as u64;
         }
+        self.write()
+    }
+
+    /// Begins a segment, of which `number` is the first chunk.
+    fn begin(&mut self, number: u64) -> io::Result<()> {
+        let path = self.folder.join(name(number));
+        let mut options = OpenOptions::new();
+        self.file = Some(options.append(true).create_new(true).mode(0o600).open(path)?);
+        self.length = 0;
+        self.segments.push_back(number);
+        self.remove_oldest()
+    }
+
+    /// Writes the encoded chunks.
+    fn write(&mut self) -> io::Result<()> {
         if let Some(file) = &mut self.file {
             file.write_all(&self.buffer)?;
         }
-        self.length += self.buffer.len() as u64;
+        self.buffer.clear();
         Ok(())
     }
 
@@ -219,13 +230,32 @@ mod tests {
         let (bound, each) = (4000, 100 - HEADER);
         let mut spool = Spool::create(path.clone(), bound).unwrap();
         for number in 0..1000 {
-            spool.append(&chunk(number, each)).unwrap();
+            spool.append(&[chunk(number, each)]).unwrap();
             let kept = numbers(&mut SpoolReader::new(path.clone()), 0);
             assert_eq!(kept.last(), Some(&number));
             assert!(kept.windows(2).all(|pair| pair[0] + 1 == pair[1]));
             assert!(kept.len() as u64 >= (number + 1).min(bound / 100), "{}", kept.len());
             assert!(kept.len() as u64 <= bound / 100 * 5 / 4, "{}", kept.len());
         }
+    }
+
+    /// How often this thread has called `write`.
+    fn writes() -> u64 {
+        let counts = fs::read_to_string("/proc/thread-self/io").unwrap();
+        let count = counts.lines().find_map(|line| line.strip_prefix("syscw: "));
+        count.unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn many_chunks_are_one_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let mut spool = Spool::create(path.clone(), 1 << 20).unwrap();
+        let chunks: Vec<_> = (0..100).map(|number| chunk(number, 1000)).collect();
+        let before = writes();
+        spool.append(&chunks).unwrap();
+        assert_eq!(writes() - before, 1);
+        assert_eq!(SpoolReader::new(path).read(0).unwrap(), chunks);
     }
 
     #[test]
@@ -235,11 +265,11 @@ mod tests {
         let mut spool = Spool::create(path.clone(), 400).unwrap();
         let mut reader = SpoolReader::new(path.clone());
         assert_eq!(reader.read(0).unwrap(), []);
-        spool.append(&chunk(0, 10)).unwrap();
+        spool.append(&[chunk(0, 10)]).unwrap();
         assert_eq!(numbers(&mut reader, 0), [0]);
-        (1..4).for_each(|number| spool.append(&chunk(number, 10)).unwrap());
+        (1..4).for_each(|number| spool.append(&[chunk(number, 10)]).unwrap());
         assert_eq!(numbers(&mut reader, 1), [1, 2, 3]);
-        (4..100).for_each(|number| spool.append(&chunk(number, 10)).unwrap());
+        (4..100).for_each(|number| spool.append(&[chunk(number, 10)]).unwrap());
         let rest = numbers(&mut reader, 4);
         assert!(rest.len() < 50 && rest.last() == Some(&99), "{rest:?}");
         assert_eq!(numbers(&mut SpoolReader::new(path), 98), [98, 99]);
@@ -250,7 +280,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let mut spool = Spool::create(path.clone(), 4000).unwrap();
-        (0..2).for_each(|number| spool.append(&chunk(number, 10)).unwrap());
+        (0..2).for_each(|number| spool.append(&[chunk(number, 10)]).unwrap());
         let file = path.join(name(0));
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
