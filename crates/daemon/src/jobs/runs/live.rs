@@ -282,18 +282,19 @@ mod tests {
         let live = Live::new(Some(folder.path().join("run")));
         runtime.block_on(async {
             let mut writer = Writer::new(&live, 1 << 30);
-            let mut line = 0;
+            let mut pushed = 0;
             loop {
-                line += 1;
-                let pushing = writer.push(Stream::Stdout, (line, 0), End::Newline, &[b'\n'; SIZE]);
+                pushed += 1;
+                let pushing =
+                    writer.push(Stream::Stdout, (pushed, 0), End::Newline, &[b'\n'; SIZE]);
                 if pushing.now_or_never().is_none() {
                     break;
                 }
             }
-            assert_eq!(line, 16, "128 KiB");
+            assert_eq!(pushed, 16, "128 KiB");
             drop(busy);
-            for line in 17..=200 {
-                writer.push(Stream::Stdout, (line, 0), End::Newline, &[b'\n'; SIZE]).await;
+            for number in 17..=200 {
+                writer.push(Stream::Stdout, (number, 0), End::Newline, &[b'\n'; SIZE]).await;
             }
             writer.finish().await;
         });
