@@ -5,8 +5,9 @@ use std::cell::Cell;
 
 use bytes::BytesMut;
 
-/// Its size in bytes, that of a large read.
-pub const SIZE: usize = 64 * 1024;
+/// Its size in bytes, that of a large read. Most large contents are a power of two, up to 64 KiB or
+/// 1 MiB. With 2 KiB for what is around the content, their frames fit into this size or the next ones.
+pub const SIZE: usize = 66 * 1024;
 
 thread_local! {
     static SPARE: Cell<BytesMut> = Cell::default();
