@@ -50,8 +50,8 @@
 //!   is an error.
 //! - The channel searches each byte at most once for the end of a frame.
 //! - An idle channel holds no memory for its buffers. A busy channel holds at most its
-//!   [`BufferLimits`], and encoded messages of at most 64 KiB and one frame that are not yet sent.
-//!   [`low_level`] does not limit the latter.
+//!   [`BufferLimits`], plus the encoded messages that are not yet sent. These take at most 64 KiB
+//!   plus one frame. With [`low_level`], they have no limit.
 //! - [`Channel::next_within`] waits with a timeout. For another method, use [`tokio::time::timeout`]
 //!   if the method is cancel safe.
 

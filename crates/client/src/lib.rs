@@ -53,9 +53,10 @@
 //! [`Responses`] yield an ERROR as an `Ok` item. `.await` returns it as an `Err`.
 //!
 //! The client retries a request if its pooled connection was closed before the request was sent.
-//! With [`Reconnect`], it also retries if it cannot connect, or if a busy server refuses. If the
-//! connection is lost after the request was sent, the client retries only an
-//! [`idempotent`](RequestBuilder::idempotent) request, at most twice, also without [`Reconnect`].
+//! With [`Reconnect`], it also retries if it cannot connect, or if the server refuses because it is
+//! busy or shutting down. If the connection is lost after the request was sent, the client retries
+//! only an [`idempotent`](RequestBuilder::idempotent) request, at most twice, also without
+//! [`Reconnect`].
 //!
 //! # Guarantees
 //! - If a request is dropped or fails without an answer, the client closes the connection. So the
