@@ -49,9 +49,10 @@
 //!   next frame, it returns an error and its stream ends. A connection that is closed inside a frame
 //!   is an error.
 //! - The channel searches each byte at most once for the end of a frame.
-//! - An idle channel holds no memory for its buffers. A busy channel holds at most its
-//!   [`BufferLimits`], plus the encoded messages that are not yet sent. These take at most 64 KiB
-//!   plus one frame. With [`low_level`], they have no limit.
+//! - An idle channel holds no memory for its buffers. A busy channel holds at most one buffer of
+//!   received frames, the message that it encodes, and the encoded messages that are not yet sent.
+//!   [`BufferLimits`] bound the first two. The last take at most 64 KiB plus one frame; with
+//!   [`low_level`], they have no limit.
 //! - [`Channel::next_within`] waits with a timeout. For another method, use [`tokio::time::timeout`]
 //!   if the method is cancel safe.
 

@@ -56,8 +56,9 @@
 //! # Logging
 //! The server logs with `tracing`. The span of a connection has the connection's number and the
 //! client's uid and pid, and opens at the first request. The span of a request has the request's id
-//! and command. Its field `command` is the text that [`Handler::describe`] returns. If this text is
-//! empty, the field is the command's name. The span opens before the authorization.
+//! and command, and opens before the server authorizes the request ([`Serve::authorize`]). Its field
+//! `command` is the text that [`Handler::describe`] returns. If this text is empty, the field is the
+//! command's name.
 //! When a request ends, the server logs an event at the level info with the outcome and the duration.
 //! A refusal is an event with uid, id, command and reason. Text from clients is escaped.
 //!
