@@ -14,7 +14,6 @@ use kakehi_server::{Access, Handle, Limits, Socket, serve};
 use kakehi_time::duration;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -23,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::{
     arguments::Arguments,
     fleet,
-    jobs::{Bounds, KILL_AFTER, Service, Settings, StartError, load_fleet},
+    jobs::{Bounds, FleetFile, KILL_AFTER, Service, Settings, StartError, load_fleet},
     systemd,
 };
 
@@ -74,6 +73,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
             format!("cannot become the parent of jobs' processes: {error}")
         }
     })?;
+    // Read before a client can connect, and change the file.
+    let fleet = fleet_of(arguments.jobs.as_deref())?;
     let socket = match activated {
         Some(socket) => socket,
         None => listen(&arguments)?,
@@ -82,8 +83,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
 
     let limits = Limits::from(arguments.limits);
     let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
-    let files = (arguments.jobs.as_deref(), arguments.state.as_deref());
-    let fleet = node(files, &service, limits.clone(), &handle, draining.clone())?;
+    let start = |file| {
+        let (state, limits, draining) =
+            (arguments.state.as_deref(), limits.clone(), draining.clone());
+        fleet::start(file, state, &service, limits, &handle, draining)
+    };
+    let fleet = fleet.map(start).transpose()?;
     let mut serving = serve(socket, service.clone())
         .access(access)
         .limits(Limits { drain_time: LAST_RESPONSES, ..limits })
@@ -123,21 +128,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
     }
 }
 
-/// Starts the node of the fleet, if the jobs file has the table `[fleet]`.
-fn node(
-    (jobs, state): (Option<&Path>, Option<&Path>),
-    service: &Service,
-    limits: Limits,
-    handle: &Handle,
-    draining: CancellationToken,
-) -> Result<Option<JoinHandle<()>>, Box<dyn Error>> {
+/// The table `[fleet]` of the jobs file, if it has one.
+fn fleet_of(jobs: Option<&Path>) -> Result<Option<FleetFile>, Box<dyn Error>> {
     let Some(jobs) = jobs else { return Ok(None) };
-    let file = load_fleet(jobs).map_err(|problems| {
+    load_fleet(jobs).map_err(|problems| {
         log(&problems);
-        "the jobs file is wrong"
-    })?;
-    let Some(file) = file else { return Ok(None) };
-    Ok(Some(fleet::start(file, state, service, limits, handle, draining)?))
+        "the jobs file is wrong".into()
+    })
 }
 
 /// Ends the runs when `draining` is cancelled. Runs may go on for `drain`, then they get SIGTERM, and
