@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
-use kakehi_channel::{Response, ResponseMessage, Status};
+use kakehi_channel::{Decode, Json, Response, ResponseMessage, Status};
 use kakehi_client::{Error, Outcome};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::timeout};
@@ -132,15 +132,15 @@ impl<T: DeserializeOwned> Responses<T> {
             return None;
         }
         let end = memchr::memchr(0, &self.frames).unwrap_or(self.frames.len());
-        let frame = self.frames.split_to(end);
-        self.frames.advance(1.min(self.frames.len()));
-        let decoded = serde_json::from_slice::<Response<T>>(&frame);
+        let frame = self.frames.get(..end).unwrap_or_default();
+        let decoded: Result<Response<T>, _> = Json::default().decode(frame);
+        self.frames.advance((end + 1).min(self.frames.len()));
         if self.frames.is_empty() {
             self.taken.add_one();
         }
         let failed = |message: String| Some(Err(Error::transport(Outcome::Unknown, message)));
         match decoded {
-            Err(error) => failed(format!("malformed response: {error}")),
+            Err(error) => failed(error.to_string()),
             Ok(response) if response.id != self.id => {
                 let Response { id: found, .. } = response;
                 failed(format!("a response to {found:?} came instead of {:?}", self.id))
