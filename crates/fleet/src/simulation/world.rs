@@ -102,7 +102,8 @@ impl World {
         let is_over = |process: &Process| {
             let has_ended =
                 process.alive.as_ref().is_none_or(|alive| process.is_node() || alive.has_ended());
-            has_ended && process.stopped_until.is_none() && process.restart_at.is_none()
+            let is_free = process.stopped_until.is_none() && process.cut_until.is_none();
+            has_ended && is_free && process.restart_at.is_none()
         };
         self.faults.is_empty() && self.processes.iter().all(is_over) && self.court.lock().is_quiet()
     }
