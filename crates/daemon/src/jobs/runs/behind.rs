@@ -52,8 +52,8 @@ impl Behind {
         } else if let Some(spool) = state.spool.take() {
             state.bytes = chunk.memory();
             state.is_writing = true;
-            let shared = Arc::clone(&self.0);
-            spawn_blocking(move || shared.write(spool, vec![chunk]));
+            let writing = Writing { shared: Arc::clone(&self.0), has_ended: false };
+            spawn_blocking(move || writing.run(spool, chunk));
         }
     }
 
@@ -70,6 +70,30 @@ impl Behind {
     async fn until(&self, is_reached: impl Fn(&State) -> bool) {
         while !is_reached(&self.0.lock()) {
             self.0.advanced.notified().await;
+        }
+    }
+}
+
+/// Ends the writing if the task panics or never starts. So a run does not wait for it in vain.
+struct Writing {
+    shared: Arc<Shared>,
+    has_ended: bool,
+}
+
+impl Writing {
+    fn run(mut self, spool: Spool, chunk: Chunk) {
+        self.shared.write(spool, vec![chunk]);
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let state = &mut *self.shared.lock();
+            state.waiting.clear();
+            (state.bytes, state.is_writing) = (0, false);
+            self.shared.advanced.notify_one();
         }
     }
 }
@@ -100,5 +124,26 @@ impl Shared {
             }
             self.advanced.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_does_not_wait_for_a_writer_that_panicked() {
+        let state = State { spool: None, is_writing: true, waiting: vec![], bytes: WAITING + 1 };
+        let files = Behind(Arc::new(Shared { state: Mutex::new(state), advanced: Notify::new() }));
+        assert!(files.room().now_or_never().is_none() && files.finish().now_or_never().is_none());
+        let writing = Writing { shared: Arc::clone(&files.0), has_ended: false };
+        let panicked = spawn_blocking(move || {
+            let _writing = writing;
+            panic!("on purpose");
+        });
+        assert!(panicked.await.is_err());
+        assert!(files.room().now_or_never().is_some() && files.finish().now_or_never().is_some());
     }
 }

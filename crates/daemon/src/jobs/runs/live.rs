@@ -20,7 +20,7 @@ use crate::jobs::chunk::{Chunk, End, MAX_PIECE, Stream};
 
 /// The newest output that is in memory, in bytes, with the overhead of its chunks. Readers that are further behind read the files.
 const RECENT: usize = 512 * 1024;
-// What is not in the files yet is in memory: a chunk has at most two pieces.
+// Chunks stay in memory until they are in the files. A chunk has at most two pieces.
 const _: () = assert!(WAITING + 4 * MAX_PIECE <= RECENT);
 /// How far a run may be ahead of the client that it belongs to, in bytes.
 const AHEAD: u64 = 128 * 1024;
