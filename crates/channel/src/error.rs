@@ -124,8 +124,9 @@ impl ChannelError {
         Kind::Truncated { received }.into()
     }
 
-    /// Adds the bytes of a malformed message.
-    pub(crate) fn with_payload(mut self, bytes: &[u8]) -> Self {
+    /// Adds the bytes of a malformed message, for code that decodes without a channel.
+    #[must_use]
+    pub fn with_payload(mut self, bytes: &[u8]) -> Self {
         if let Kind::Malformed { payload, .. } = &mut *self.0 {
             *payload = Bytes::copy_from_slice(bytes);
         }

@@ -185,7 +185,9 @@ impl<Rx> Error<Rx> {
     }
 
     /// An OK of which only the envelope, `response`, can be decoded.
-    pub(crate) fn unreadable(source: ChannelError, response: Rx) -> Self
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unreadable(source: ChannelError, response: Rx) -> Self
     where
         Rx: ResponseMessage,
     {

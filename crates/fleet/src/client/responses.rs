@@ -127,28 +127,46 @@ impl<T: DeserializeOwned> Responses<T> {
     }
 
     /// The next of the frames that came. Each is ended by NUL.
-    fn next_frame(&mut self) -> Option<Result<Response<T>, Error<Response<T>>>> {
+    fn next_frame(&mut self) -> Option<Next<T>> {
         if self.frames.is_empty() {
             return None;
         }
         let end = memchr::memchr(0, &self.frames).unwrap_or(self.frames.len());
-        let frame = self.frames.get(..end).unwrap_or_default();
-        let decoded: Result<Response<T>, _> = Json::default().decode(frame);
-        self.frames.advance((end + 1).min(self.frames.len()));
+        let frame = self.frames.split_to(end);
+        self.frames.advance(self.frames.len().min(1));
         if self.frames.is_empty() {
             self.taken.add_one();
         }
-        let failed = |message: String| Some(Err(Error::transport(Outcome::Unknown, message)));
-        match decoded {
-            Err(error) => failed(error.to_string()),
-            Ok(response) if response.id != self.id => {
-                let Response { id: found, .. } = response;
-                failed(format!("a response to {found:?} came instead of {:?}", self.id))
-            }
-            Ok(response) => Some(Ok(response)),
+        Some(self.decode(&frame))
+    }
+
+    /// Decodes a frame, or at least its envelope: an outcome counts, whatever its content is.
+    fn decode(&self, frame: &[u8]) -> Next<T> {
+        let (response, unknown) = match Json::default().decode(frame) {
+            Ok(response) => (response, None),
+            Err(error) => match Response::envelope(frame) {
+                Some(response) => (response, Some(error.with_payload(frame))),
+                None => return Err(error.with_payload(frame).into()),
+            },
+        };
+        // A server that could not read the request does not know its id.
+        let is_nameless = response.id.is_empty() && response.status == Status::Error;
+        if response.id != self.id && !is_nameless {
+            let Response { id: found, .. } = response;
+            let message = format!("a response to {found:?} came instead of {:?}", self.id);
+            return Err(Error::transport(Outcome::Unknown, message));
+        }
+        match unknown {
+            Some(error) if response.status == Status::Ok => Err(Error::unreadable(error, response)),
+            // Progress with a content is not a keep-alive, even without a message.
+            None if response.is_keep_alive() => Ok(None),
+            _ => Ok(Some(response)),
         }
     }
 }
+
+/// A response, or nothing to show: a keep-alive.
+type Next<T> = Result<Option<Response<T>>, Error<Response<T>>>;
 
 impl<T: DeserializeOwned> Stream for Responses<T> {
     type Item = Result<Response<T>, Error<Response<T>>>;
@@ -161,8 +179,8 @@ impl<T: DeserializeOwned> Stream for Responses<T> {
             }
             if let Some(next) = this.next_frame() {
                 match next {
-                    Ok(response) if response.is_keep_alive() => continue,
-                    Ok(response) => {
+                    Ok(None) => continue,
+                    Ok(Some(response)) => {
                         this.is_over = response.status.is_final();
                         return Poll::Ready(Some(Ok(response)));
                     }
@@ -212,5 +230,81 @@ impl<T> fmt::Debug for Responses<T> {
             .field("accept", &self.started.accept.get())
             .field("is_over", &self.is_over)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kakehi_client::{ErrorKind, Refusal};
+
+    use super::*;
+
+    const UNKNOWN: &str = r#","content":{"new":["field"]}"#;
+
+    fn frame(id: &str, status: &str, rest: &str) -> String {
+        format!(
+            r#"{{"id":"{id}","version":0,"status":"{status}","message":""{rest}}}{nul}"#,
+            nul = '\0'
+        )
+    }
+
+    /// The responses to the request `a` of a client that expects numbers.
+    fn answered(frames: &[String]) -> Responses<u32> {
+        let (to_reader, items) = mpsc::channel(1);
+        to_reader.try_send(Item::Frames(frames.concat().into())).unwrap();
+        Responses {
+            id: "a".to_owned(),
+            items,
+            taken: Arc::default(),
+            started: Arc::default(),
+            frames: Bytes::new(),
+            received: None,
+            is_over: false,
+            is_complete: true,
+            content: PhantomData,
+        }
+    }
+
+    #[tokio::test]
+    async fn progress_with_unknown_content_is_shown_and_the_request_goes_on() {
+        let frames = [
+            frame("a", "PROCESSING", UNKNOWN),
+            frame("a", "PROCESSING", ""),
+            frame("a", "OK", r#","content":7"#),
+        ];
+        let mut responses = answered(&frames);
+        let shown = responses.next().await.unwrap().unwrap();
+        assert_eq!((shown.status, shown.content), (Status::Processing, None));
+        let last = responses.next().await.unwrap().unwrap();
+        assert_eq!((last.status, last.content), (Status::Ok, Some(7)), "no keep-alive is shown");
+        assert!(responses.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_ok_with_unknown_content_is_done() {
+        let frame = frame("a", "OK", UNKNOWN);
+        let error = answered(std::slice::from_ref(&frame)).last().await.unwrap_err();
+        assert_eq!((error.outcome(), error.kind()), (Outcome::Done, ErrorKind::Content));
+        assert_eq!(error.payload(), frame.strip_suffix('\0').map(str::as_bytes));
+        assert_eq!(error.response().unwrap().status, Status::Ok);
+    }
+
+    #[tokio::test]
+    async fn an_error_counts_with_unknown_content_and_without_an_id() {
+        let error = answered(&[frame("a", "ERROR", UNKNOWN)]).last().await.unwrap_err();
+        assert_eq!((error.outcome(), error.kind()), (Outcome::Failed, ErrorKind::Answered));
+        let refused = r#","content":"x","refused":"busy""#;
+        let error = answered(&[frame("", "ERROR", refused)]).last().await.unwrap_err();
+        assert_eq!((error.outcome(), error.refusal()), (Outcome::Refused, Some(Refusal::Busy)));
+    }
+
+    #[tokio::test]
+    async fn the_outcome_is_unknown_where_no_envelope_of_the_request_came() {
+        for wrong in [frame("b", "OK", ""), frame("", "OK", ""), "{\0".to_owned()] {
+            let mut responses = answered(&[wrong, frame("a", "OK", "")]);
+            let error = responses.next().await.unwrap().unwrap_err();
+            assert_eq!(error.outcome(), Outcome::Unknown);
+            assert!(responses.next().await.is_none(), "it ends with an error");
+        }
     }
 }

@@ -86,10 +86,9 @@ impl World {
                 self.fabric.calm_down();
             }
             // The end: some seconds after the last caller, so that nodes forget and cancel.
-            if settled_at.is_none() && self.is_settled() {
-                settled_at = Some(self.now);
-            }
-            if settled_at.is_some_and(|at| self.now > at + Duration::from_secs(30)) {
+            if !self.is_settled() {
+                settled_at = None;
+            } else if self.now > *settled_at.get_or_insert(self.now) + Duration::from_secs(30) {
                 break;
             }
         }
@@ -97,13 +96,15 @@ impl World {
         self.check_tasks();
     }
 
-    /// Whether nothing is to come: no fault, no caller, no handler.
+    /// Whether nothing is to come: no fault, no caller, no handler, no new connection.
     fn is_settled(&self) -> bool {
         let is_over = |process: &Process| {
             let has_ended =
                 process.alive.as_ref().is_none_or(|alive| process.is_node() || alive.has_ended());
             let is_free = process.stopped_until.is_none() && process.cut_until.is_none();
-            has_ended && is_free && process.restart_at.is_none()
+            // A node waits for a client only as long as it is connected itself.
+            let is_connected = process.alive.is_none() || process.connection.is_some();
+            has_ended && is_free && is_connected && process.restart_at.is_none()
         };
         self.faults.is_empty() && self.processes.iter().all(is_over) && self.court.lock().is_quiet()
     }
