@@ -1,6 +1,6 @@
 //! Typed messages over a Unix socket, on tokio.
 //!
-//! This crate turns bytes into messages and messages into bytes, with a bound on every buffer. In
+//! This crate turns bytes into messages and messages into bytes, in bounded memory. In
 //! Kakehi's protocol, a request gets any number of progress responses, then one final response.
 //! `kakehi-server` and `kakehi-client` build on this crate. You can also use the crate alone.
 //!
@@ -51,8 +51,8 @@
 //! - The channel searches each byte at most once for the end of a frame.
 //! - An idle channel holds no memory for its buffers. A busy channel holds at most one buffer of
 //!   received frames, the message that it encodes, and the encoded messages that are not yet sent.
-//!   [`BufferLimits`] bound the first two. The last take at most 64 KiB plus one frame; with
-//!   [`low_level`], they have no limit.
+//!   [`BufferLimits`] bound the first two. The messages that are not yet sent take at most 64 KiB
+//!   plus one frame. (Code that uses [`low_level`] must bound them itself.)
 //! - [`Channel::next_within`] waits with a timeout. For another method, use [`tokio::time::timeout`]
 //!   if the method is cancel safe.
 

@@ -101,7 +101,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
     #[arg(conflicts_with_all = ["host", "hosts", "socket", "server_uid"])]
     pub(crate) context: Option<String>,
-    /// Refuse a server that another user runs
+    /// Refuse a server that does not run as the user with this UID
     #[arg(long, global = true, value_name = "UID", value_hint = ValueHint::Other, hide = true)]
     pub(crate) server_uid: Option<u32>,
     /// Limit for each response; 0: no limit [default 30s]
@@ -230,7 +230,8 @@ pub(crate) enum Command {
     },
     /// Stop the server, and wait until it has stopped
     ///
-    /// Running requests may continue for the server's drain time. Over ssh, the command does not wait.
+    /// Running requests may continue for the server's drain time. With --host, the command does not
+    /// wait.
     Stop,
     /// Send any request, written in JSON
     ///
@@ -266,12 +267,12 @@ pub(crate) enum Command {
     Fleet(super::fleet::FleetArguments),
     #[cfg(feature = "fleet")]
     Bridge(super::fleet::BridgeArguments),
-    /// Name servers, and choose one for all commands
+    /// Give names to servers, and choose the default one
     Context(super::context::ContextArguments),
     /// Offer the server's commands to agents, by MCP
     ///
     /// Each command, and each job of kakehid, is a tool of the Model Context Protocol. Standard input
-    /// and output are those of the protocol. The log of `-v` is on standard error.
+    /// and output carry only messages of the protocol. The log of `-v` is on standard error.
     #[cfg(feature = "mcp")]
     Mcp(super::mcp::McpArguments),
     /// Print a completion script for a shell

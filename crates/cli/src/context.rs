@@ -51,7 +51,7 @@ enum ContextCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Choose a context for all commands; `default`: none
+    /// Choose the context that commands use. The name `default` ends the choice
     Use { name: Name },
     /// List the contexts
     #[command(alias = "ls")]
@@ -62,7 +62,7 @@ enum ContextCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<Name>,
     },
-    /// Show which server commands use, and why; or one context
+    /// Show the server that commands use, and why. With NAME, show this context
     Show { name: Option<Name> },
 }
 

@@ -58,7 +58,7 @@ pub(crate) const TABLE: [(u8, &str, &str); 16] = [
     ),
     (NOT_EXECUTABLE, "not runnable", "`run`: the job's program cannot be executed."),
     (NO_SUCH_JOB, "no such job", "There is no such job."),
-    (INTERRUPTED, "Ctrl-C", "Ctrl-C interrupted the command, or Ctrl-\\ a `wait`."),
+    (INTERRUPTED, "Ctrl-C", "Ctrl-C interrupted the command, or Ctrl-\\ interrupted `wait`."),
     (STDOUT_CLOSED, "output closed", "The reader closed standard output."),
     (TERMINATED, "SIGTERM", "SIGTERM terminated the command."),
 ];

@@ -86,25 +86,25 @@ fn notes() -> Roff {
         ("$XDG_RUNTIME_DIR/kakehi/kakehi.sock", "The socket of the user's own server."),
         (
             "/run/kakehi/kakehi.sock",
-            "The socket of the system's server, used if the first is absent.",
+            "The socket of the system's server. Used if the user's own server has no socket.",
         ),
     ];
     const NOTES: [&str; 7] = [
         "A DURATION is written as 500ms, 30s or 1m30s.",
         "With --host, kakehi runs ssh, which must find kakehi on the other machine. --socket is then \
          a path on that machine.",
-        "A server is named by, in this order: --socket, --host, --hosts or --context; KAKEHI_SOCKET; \
-         KAKEHI_CONTEXT; the context that `kakehi context use` chose; the sockets under FILES. \
-         `kakehi context show` shows which one counts.",
+        "The options --socket, --host, --hosts and --context name the server. Without them, the first \
+         of these counts: KAKEHI_SOCKET; KAKEHI_CONTEXT; the context that `kakehi context use` chose; \
+         the sockets under FILES. `kakehi context show` shows which one counts.",
         "--host can be given several times, and --hosts takes a file: one host on each line, with or \
-         without ssh://; # starts a comment. One request then goes to each host, to --parallel of \
-         them at once, and ssh asks no questions. Each line of output starts with the name of its \
+         without ssh://; # starts a comment. Each host then gets the request, at most \
+         --parallel hosts at the same time (default: 16). ssh asks no questions. Each line of output starts with the name of its \
          host; a table of all outcomes follows. With --json, each line has `host`, and the last one \
          is the summary.",
         "`kakehi top` asks the server every second (--interval), shows how long its answer takes, \
          and estimates the time left by the median of the last 21 successful runs of a job.",
-        "With -o json and -o yaml, commands print the content of the answer. The output of a job has no \
-         such format. With -o name, list and describe print names, and status the ids of the runs. With -o wide, \
+        "With -o json and -o yaml, commands print the content of the answer. The output of a \
+         job has no such format: `run`, `attach` and `logs` refuse -o. With -o name, list and describe print names, and status the ids of the runs. With -o wide, \
          tables have more columns and are not shortened.",
         "With --json, the last line is the final response, or an object with `status`, `error`, \
          `outcome` and `message`. For a request that did nothing, `refused`, `error` or \

@@ -49,13 +49,14 @@ pub(crate) enum RunsCommand {
         /// Only runs that failed or whose result is unknown
         #[arg(long)]
         failed: bool,
-        /// Only runs within this time before now, such as 2h
+        /// Only runs that were requested within this time, such as 2h
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
     },
     /// Follow a run: its output so far, then the rest, then its result
     ///
-    /// Ctrl-\ and Ctrl-C detach from the run; the run continues. The exit status is that of the job.
+    /// Ctrl-\ and Ctrl-C detach from the run; the run continues. If the run ends first, the exit status
+    /// is that of the job.
     Attach {
         /// The run id, or a unique prefix of one: see `kakehi runs`
         run: String,
@@ -67,7 +68,7 @@ pub(crate) enum RunsCommand {
         /// Also print new output, until the run ends
         #[arg(short, long)]
         follow: bool,
-        /// Only output within this time before now, such as 10m
+        /// Only output of this time until now, such as 10m
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
         /// Print the time of each line
@@ -79,9 +80,10 @@ pub(crate) enum RunsCommand {
     },
     /// Wait for runs to end; the worst result sets the exit status
     ///
-    /// The exit status is that of `run`: the job's own, 124 after its timeout, 125 if it was not
-    /// started, 76 if its result is unknown. For several runs, it is that of the worst one. From the
-    /// worst: result unknown, not started, failed. Of several equal ones, the first one counts.
+    /// The exit status is the same as that of `kakehi run`: that of the job, or 124 if the job timed
+    /// out, 125 if it was not started, 76 if its result is unknown. For several runs, the worst result
+    /// counts. An unknown result is the worst, then comes a job that was not started, then a failed
+    /// one. Of several runs with this result, the first one counts.
     Wait {
         /// The run ids, or unique prefixes of them: see `kakehi runs`
         #[arg(required = true, value_name = "RUN")]

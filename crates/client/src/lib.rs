@@ -17,7 +17,7 @@
 //! // Or each response as it arrives:
 //! let timeout = Duration::from_secs(2); // the server sends keep-alives within it
 //! let mut responses = client.request("backup").timeout(timeout).send().await?;
-//! while let Some(response) = responses.next_within(timeout).await? { // limits this wait
+//! while let Some(response) = responses.next_within(timeout).await? { // this wait is at most as long
 //!     println!("{} {}", response.status, response.message);
 //! }
 //! # Ok(()) }
@@ -60,8 +60,9 @@
 //!
 //! # Guarantees
 //! - If a request is dropped or fails without an answer, the client closes the connection. So the
-//!   server cancels the request, and no later request receives its response. A timeout of
-//!   [`Responses`] keeps the connection open, because the caller can wait again.
+//!   server cancels the request, and no later request receives its response. There is one exception:
+//!   if the timeout passes while [`Responses`] wait for a response, the connection stays open and
+//!   the request goes on, so that the caller can wait again.
 //! - Dropping a future leaks no connection. The client spawns no task, and holds no lock while it
 //!   waits.
 //! - The client never blocks the runtime, however long the server takes.

@@ -101,7 +101,7 @@ fn past_spaces(command: &[u8]) -> Option<(&[u8], bool)> {
 }
 
 impl<S: 'static> Decode<Request<Called<S>>> for Routes<S> {
-    /// In one pass if the guess is right; else the request is read once more.
+    /// In one pass if the guess is right; else the name is decoded first, and then the request.
     #[inline]
     fn decode(&mut self, payload: &[u8]) -> Result<Request<Called<S>>, ChannelError> {
         if let Some(table) = &self.table

@@ -57,8 +57,8 @@ impl<Tx, Rx, F: Format, S: AsyncRead + Unpin> Channel<Tx, Rx, F, S> {
         }
     }
 
-    /// Releases the read buffer before the task waits. An unfinished frame keeps at most twice its
-    /// size.
+    /// Releases the read buffer before the task waits. An unfinished frame keeps at most four
+    /// times its size.
     fn settle(&mut self) {
         let buffer = self.framed.read_buffer_mut();
         if buffer.is_empty() {

@@ -94,11 +94,11 @@ pub(super) enum FleetCommand {
         #[command(flatten)]
         top: crate::top::TopFlags,
     },
-    /// Ask the nodes for unknown outcomes of an earlier run
+    /// Ask the nodes how requests of an earlier run ended, if this is unknown
     Settle {
-        /// The run; or NODE.EPOCH.N, and then the id of its request
+        /// The run; or one accepted request, NODE.EPOCH.N (the node, its process and a number)
         run: String,
-        /// The id of one request
+        /// After NODE.EPOCH.N: the id of the request
         id: Option<String>,
     },
     /// Repeat an earlier run, as a new run, on some of its nodes
