@@ -15,9 +15,9 @@
 //! assert_eq!(answer.message, "done");
 //!
 //! // Or each response as it arrives:
-//! let timeout = Duration::from_secs(2); // the server sends keep-alives within it
+//! let timeout = Duration::from_secs(2);
 //! let mut responses = client.request("backup").timeout(timeout).send().await?;
-//! while let Some(response) = responses.next_within(timeout).await? { // this wait is at most as long
+//! while let Some(response) = responses.next_within(timeout).await? {
 //!     println!("{} {}", response.status, response.message);
 //! }
 //! # Ok(()) }
@@ -55,7 +55,7 @@
 //! The client retries a request if its pooled connection was closed before the request was sent.
 //! With [`Reconnect`], it also retries if it cannot connect, or if the server refuses because it is
 //! busy or shutting down. If the connection is lost after the request was sent, the client retries
-//! only an [`idempotent`](RequestBuilder::idempotent) request, at most twice, also without
+//! only an [`idempotent`](RequestBuilder::idempotent) request, at most twice, even without
 //! [`Reconnect`].
 //!
 //! # Guarantees
