@@ -200,8 +200,25 @@ impl Court {
         message: &str,
         is_whole: impl FnOnce() -> Result<(), String>,
     ) -> Result<&'static str, String> {
+        if message == format!("{token} err") {
+            is_whole()?;
+        }
+        // A settle of a repeated id tells the end of the first request.
+        let has_started = self.runs[token].start.is_some();
+        let is_earlier =
+            |run: usize| !has_started && self.runs[run].client == self.runs[token].client;
+        if self.has_failed_so(token, message) {
+            Ok("ERROR")
+        } else if (0..token).any(|run| is_earlier(run) && self.has_failed_so(run, message)) {
+            Ok("the end of an earlier run")
+        } else {
+            Err("it did not fail so".into())
+        }
+    }
+
+    fn has_failed_so(&self, token: usize, message: &str) -> bool {
         let run = &self.runs[token];
-        let is_true = match message {
+        match message {
             "the handler panicked" => run.stage == Stage::Returned(End::Panic),
             "cancelled: the deadline has passed" => run.plan.ask.deadline.is_some(),
             "cancelled: the server is shutting down" | "the node shut down" => {
@@ -209,12 +226,8 @@ impl Court {
                 start.is_some_and(|start| self.processes[start.process].is_draining)
                     && run.stage == Stage::Cancelled
             }
-            message => {
-                is_whole()?;
-                message == format!("{token} err") && run.stage == Stage::Returned(End::Err)
-            }
-        };
-        if is_true { Ok("ERROR") } else { Err("it did not fail so".into()) }
+            message => message == format!("{token} err") && run.stage == Stage::Returned(End::Err),
+        }
     }
 
     /// Only a node that was killed or cut off leaves an outcome unknown, or a handler that was cancelled.
