@@ -2,7 +2,7 @@
 
 mod all;
 mod driver;
-mod exchange;
+pub(crate) mod exchange;
 mod failure;
 mod inbox;
 mod nodes;

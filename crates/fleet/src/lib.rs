@@ -46,6 +46,9 @@
 mod bridge;
 mod broker;
 mod client;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod exchanges;
 mod life;
 mod link;
 mod message;

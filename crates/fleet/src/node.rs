@@ -1,6 +1,6 @@
 //! A node: it answers requests that come over NATS by a handler of `kakehi-server`.
 
-mod exchange;
+pub(crate) mod exchange;
 mod frames;
 mod ids;
 mod journal;

@@ -29,7 +29,7 @@ pub use self::{
     client::client,
     clients::clients,
     encode_decode::encode_decode,
-    fleet::{fleet_client, fleet_node},
+    fleet::{fleet_client, fleet_exchanges, fleet_node},
     frames::{json_frames, sozu_frames},
     jobs_file::jobs_file,
     messages::messages,
@@ -41,12 +41,13 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("buffer", buffer),
     ("client", client),
     ("clients", clients),
     ("encode_decode", encode_decode),
     ("fleet_client", fleet_client),
+    ("fleet_exchanges", fleet_exchanges),
     ("fleet_node", fleet_node),
     ("jobs_file", jobs_file),
     ("json_frames", json_frames),

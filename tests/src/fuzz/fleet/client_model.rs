@@ -11,7 +11,7 @@ use kakehi_fleet::{
 };
 use serde_json::Value;
 
-use super::{KNOWN, frames, header, number, response, sign};
+use super::{KNOWN, frames, header, number, response, shown, sign};
 
 /// How many batches a node may be ahead of the reader.
 const WINDOW: u64 = 16;
@@ -273,7 +273,7 @@ impl Ask {
                 self.is_over = seen.status.is_final();
                 if !self.is_next(&seen) {
                     let mut others = self.others.iter().flat_map(|other| frames(other));
-                    let is_other = others.any(|frame| response(frame).as_ref() == Some(&seen));
+                    let is_other = others.any(|frame| shown(frame).as_ref() == Some(&seen));
                     assert!(is_other, "{seen:?} is not the next response");
                 }
             }
@@ -291,7 +291,7 @@ impl Ask {
     fn is_next(&mut self, seen: &Response) -> bool {
         self.skip();
         let Some((frame, taken)) = self.expected.front() else { return false };
-        if response(frame).as_ref() != Some(seen) {
+        if shown(frame).as_ref() != Some(seen) {
             return false;
         }
         self.taken = *taken;
@@ -320,6 +320,10 @@ impl Ask {
         if outcome == Outcome::NotSent {
             assert!(self.go.is_none() || self.is_never, "{error}, but GO was sent");
         }
-        assert!(outcome != Outcome::Done, "{error}");
+        if outcome == Outcome::Done {
+            let frame = error.payload().unwrap_or_default();
+            let is_ok = shown(frame).is_some_and(|response| response.status == Status::Ok);
+            assert!(is_ok && response(frame).is_none(), "{error}");
+        }
     }
 }

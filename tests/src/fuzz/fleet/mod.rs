@@ -9,7 +9,7 @@ use std::{fmt::Display, sync::LazyLock, time::Duration};
 
 use arbitrary::Arbitrary;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use kakehi_channel::Response;
+use kakehi_channel::{Response, ResponseMessage};
 use kakehi_fleet::{
     Signer,
     scripted::{HeaderMap, HeaderName, HeaderValue, Message},
@@ -18,6 +18,8 @@ use nkeys::{KeyPair, KeyPairType};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::{runtime::Builder, time::sleep};
+
+pub use kakehi_fleet::exchanges::check as fleet_exchanges;
 
 pub use self::{client::fleet_client, node::fleet_node};
 
@@ -134,6 +136,11 @@ fn frames(payload: &[u8]) -> Vec<&[u8]> {
 
 fn response(frame: &[u8]) -> Option<Response<Value>> {
     serde_json::from_slice(frame).ok()
+}
+
+/// The response that a client shows for a frame: without its content, if this is unknown.
+fn shown(frame: &[u8]) -> Option<Response<Value>> {
+    response(frame).or_else(|| ResponseMessage::envelope(frame))
 }
 
 /// Runs `future` in paused time, in a runtime of its own, and drops all of its tasks.
