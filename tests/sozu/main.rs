@@ -8,6 +8,7 @@
 )]
 
 mod batch;
+mod canonical;
 mod config;
 mod control;
 mod events;

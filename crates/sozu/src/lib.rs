@@ -45,6 +45,8 @@
 //! - Each request ends at its deadline, by default 15 s, unless it is
 //!   [open-ended](Request::is_open_ended). Without a response, its outcome is unknown.
 //! - The client does not send a frame that would kill Sōzu's workers.
+//! - A request is sent in its [canonical form](Request#canonical-form), so an old Sōzu cannot carry
+//!   out a part of a newer request.
 //! - The client keeps its sending side open until the final response, because Sōzu drops the
 //!   requests of clients that half-close.
 //! - An unknown status or content is an error that of the kind [`Malformed`](ErrorKind::Malformed); its source

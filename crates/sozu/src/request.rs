@@ -13,6 +13,26 @@ use crate::command::{self, request::RequestType};
 /// assert!(!request.is_open_ended());
 /// assert!(Request::from(RequestType::LoadState("state.json".into())).is_open_ended());
 /// ```
+///
+/// # Canonical form
+/// A request always has its canonical form, by the library's
+/// [`into_canonical`](RequestType::into_canonical). Sōzu has two verbs for some requests, with the
+/// same payload. An old Sōzu ignores a field that it does not know, such as `unix_path` of a
+/// backend, and carries out the rest. Therefore such a field has a newer verb, which an old Sōzu
+/// does not carry out. It sends no response, so the request ends at its deadline with an unknown
+/// outcome.
+///
+/// The conversion cannot fail. It works in both directions: without the field, the request gets the
+/// older verb, which every version knows.
+///
+/// ```
+/// use kakehi_sozu::{Request, command::{AddBackend, request::RequestType}};
+///
+/// let unix_path = Some("/run/app.sock".to_owned());
+/// let backend = AddBackend { unix_path, ..AddBackend::default() };
+/// let request = Request::from(RequestType::AddBackend(backend.clone()));
+/// assert_eq!(request, RequestType::AddUnixBackend(backend).into());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request(command::Request);
 
@@ -42,14 +62,14 @@ impl Request {
 
 impl From<RequestType> for Request {
     fn from(request_type: RequestType) -> Self {
-        Self(command::Request { request_type: Some(request_type) })
+        command::Request { request_type: Some(request_type) }.into()
     }
 }
 
 /// Also of one without a type, which Sōzu never answers.
 impl From<command::Request> for Request {
     fn from(message: command::Request) -> Self {
-        Self(message)
+        Self(message.into_canonical())
     }
 }
 
