@@ -9,12 +9,12 @@ use std::{
 
 use async_nats::{Message, StatusCode};
 use bytes::{Buf, Bytes, BytesMut};
-use futures::FutureExt;
 use kakehi_channel::Refusal;
 use kakehi_server::Identity;
 use tokio::{
     io::{AsyncReadExt, AsyncWrite},
     sync::{OwnedSemaphorePermit, mpsc},
+    task::unconstrained,
     time::{Instant, Sleep, sleep_until},
 };
 use tracing::{debug, warn};
@@ -36,6 +36,10 @@ use crate::{
 
 /// The room for the first read of a request's output, in bytes. Few requests have more.
 const FIRST_ROOM: usize = 4 * 1024;
+
+/// The maximum number of reads of what the server holds after the client is gone. Each has up to
+/// [`BATCH`] bytes, and by default a server holds 256 KiB.
+const LAST_READS: usize = 64;
 
 /// A request that is accepted.
 pub(super) struct Accepted {
@@ -98,18 +102,26 @@ impl Running {
         Poll::Ready(read)
     }
 
-    /// Reads the output of the server. Returns the batch with the final response, if it was
-    /// written.
-    fn unsent_final(&mut self) -> Option<Bytes> {
-        while !self.is_answered {
+    /// Reads the rest of the server's output. Returns the batch with the final response, if the handler
+    /// has returned.
+    async fn unsent_final(&mut self) -> Option<Bytes> {
+        // Without the budget of the task: it must not be the reason that the response is not found.
+        unconstrained(poll_fn(|cx| Poll::Ready(self.find_final(cx)))).await
+    }
+
+    fn find_final(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        // A handler that never returns may write for ever.
+        for _ in 0..LAST_READS {
             while let Some(frames) = take_batch(&mut self.buffer, BATCH) {
                 if self.finality.is_final(last(&frames)) {
                     return Some(frames);
                 }
             }
+            // The server writes what it holds.
+            self.end.poll_connection(cx);
             self.buffer.reserve(BATCH);
-            let read = self.end.stream.read_buf(&mut self.buffer).now_or_never();
-            if !matches!(read, Some(Ok(1..))) {
+            let read = pin!(self.end.stream.read_buf(&mut self.buffer)).poll(cx);
+            if !matches!(read, Poll::Ready(Ok(1..))) {
                 return None;
             }
         }
@@ -166,7 +178,8 @@ pub(super) async fn run(mut accepted: Accepted) {
     accepted.shared.routes().remove(&number);
     if let Some(mut running) = running {
         // The handler may have ended while its response waited for credit.
-        let response = running.unsent_final().map(|frames| last_frame(&frames, &accepted.id));
+        let response = if running.is_answered { None } else { running.unsent_final().await };
+        let response = response.map(|frames| last_frame(&frames, &accepted.id));
         let Running { end, key, is_answered, .. } = running;
         // Before the disk is waited for.
         end.close();
@@ -328,5 +341,45 @@ impl Accepted {
                 debug!(%error, "cannot publish");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use kakehi_channel::{ChannelError, Request};
+    use kakehi_server::serve;
+
+    use super::*;
+    use crate::node::listener::Door;
+
+    /// More than the stream holds, and less than the stream and the server.
+    const OUTPUT: usize = 300 * 1024;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_final_response_is_found_behind_progress_that_the_server_holds() {
+        let handler = async |_: Request<String>, context: kakehi_server::Context| {
+            for _ in 0..3 {
+                context.progress("x".repeat(OUTPUT / 3)).await?;
+            }
+            Ok::<_, ChannelError>("done")
+        };
+        let door = Door::new(|requests| Box::pin(serve(requests, handler).into_future()));
+        let end = door.connect(Arc::new(Identity { name: "anna".into(), groups: vec![] }));
+        let mut running = Running {
+            end: end.unwrap(),
+            key: Key { signer: String::new(), id: "a".into() },
+            request: crate::node::frames::frame(&Request::with_command("a", "work")),
+            buffer: BytesMut::new(),
+            room: FIRST_ROOM,
+            finality: Finality::of("a"),
+            is_answered: false,
+        };
+        // The client gives no credit, so nothing is read.
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(running.poll(false, &mut cx).is_pending());
+        let frames = running.unsent_final().await.expect("the handler has returned");
+        assert!(last(&frames).ends_with(br#""message":"done"}"#), "{frames:?}");
     }
 }
