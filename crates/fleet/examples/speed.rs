@@ -5,7 +5,8 @@
 //! ```
 //! It starts a `nats-server` on 127.0.0.1, and a process that answers: with the client of NATS alone,
 //! as nrpc does, as a node, and on a Unix socket. The rounds of all contenders are interleaved.
-//! `ONLY='fleet, unsigned'` makes only the calls of that contender, for `strace` or `perf`.
+//! `ONLY='fleet, unsigned'` makes only the calls of that contender, and `ONLY=fleet` only its streams,
+//! for `strace` or `perf`.
 
 #![allow(
     clippy::print_stdout,
@@ -253,15 +254,25 @@ async fn measure() {
     streams(&clients).await;
 }
 
-/// Calls of one contender, for a profile.
+/// Calls or streams of one contender, for a profile.
 async fn only(clients: &Clients, name: &str) {
-    let at = clients.calls().iter().position(|(found, _)| *found == name).expect("a contender");
+    let is_it = |(found, _): &(&str, BoxFuture<'_, u64>)| *found == name;
+    let (calls, streams) = (clients.calls(), clients.streams());
+    let (is_call, at) = match calls.iter().position(is_it) {
+        Some(at) => (true, at),
+        None => (false, streams.iter().position(is_it).expect("a contender")),
+    };
+    let count = if is_call { ROUNDS * CALLS } else { ROUNDS };
     let begun = Instant::now();
-    for _ in 0..ROUNDS * CALLS {
-        let (_, call) = clients.calls().into_iter().nth(at).unwrap();
-        call.await;
+    for _ in 0..count {
+        let next = if is_call {
+            clients.calls().into_iter().nth(at)
+        } else {
+            clients.streams().into_iter().nth(at)
+        };
+        next.unwrap().1.await;
     }
-    println!("{:.2?} a call", begun.elapsed() / u32::try_from(ROUNDS * CALLS).unwrap());
+    println!("{:.2?} each", begun.elapsed() / u32::try_from(count).unwrap());
 }
 
 /// One call after the other; in each round, the calls of each contender in turn.

@@ -21,6 +21,10 @@ const ASK_TIME: Duration = Duration::from_secs(5);
 /// The total time for queries of a request's outcome.
 const SETTLE_TIME: Duration = Duration::from_secs(10);
 
+/// The reader has taken so many bytes since the last credit: then the node gets new credit. Many
+/// small batches get it at half of the window.
+const CREDIT_BYTES: usize = 256 * 1024;
+
 /// The same gap is reported again after this time.
 const GAP_PAUSE: Duration = Duration::from_millis(250);
 
@@ -36,6 +40,10 @@ pub(crate) struct Exchange {
     next: u64,
     /// How many batches the reader has taken.
     taken: u64,
+    /// The sizes of the batches that the reader has not taken, in bytes.
+    waiting: VecDeque<usize>,
+    /// How many bytes the reader has taken since the last credit.
+    taken_bytes: usize,
     /// The last credit that was sent.
     credit: u64,
     gap_told: Option<(u64, Instant)>,
@@ -117,6 +125,8 @@ impl Exchange {
             window,
             next: 1,
             taken: 0,
+            waiting: VecDeque::new(),
+            taken_bytes: 0,
             credit: 0,
             gap_told: None,
             alive_at: now,
@@ -202,6 +212,7 @@ impl Exchange {
         }
         self.next += 1;
         self.gap_told = None;
+        self.waiting.push_back(frames.len());
         self.actions.push_back(Action::Deliver { frames, is_final });
         if is_final {
             self.say(ControlKind::Credit, now);
@@ -212,7 +223,9 @@ impl Exchange {
     /// The reader has taken one batch.
     pub(crate) fn taken(&mut self, now: Instant) {
         self.taken += 1;
-        if self.taken + self.window >= self.credit + self.window.div_ceil(2) {
+        self.taken_bytes += self.waiting.pop_front().unwrap_or(0);
+        let is_half = self.taken + self.window >= self.credit + self.window.div_ceil(2);
+        if is_half || self.taken_bytes >= CREDIT_BYTES {
             self.say(ControlKind::Credit, now);
         }
     }
@@ -326,6 +339,7 @@ impl Exchange {
     fn say(&mut self, kind: ControlKind, now: Instant) {
         let Phase::Started(accept) = &self.phase else { return };
         self.credit = self.taken + self.window;
+        self.taken_bytes = 0;
         self.alive_at = now + ALIVE;
         let control = Control {
             kind,
@@ -406,6 +420,24 @@ mod tests {
         assert_eq!(kinds(&mut exchange), [(ControlKind::Credit, 6, 5, false)]);
         batch(&mut exchange, 5, true, now);
         assert!(matches!(actions(&mut exchange)[0], Action::Deliver { is_final: true, .. }));
+    }
+
+    #[test]
+    fn large_batches_get_credit_before_half_of_the_window_is_read() {
+        let now = Instant::now();
+        let mut exchange = Exchange::new(node(), 16, now);
+        exchange.message(FromNode::Accept(accept("web-1.E.1")), now);
+        actions(&mut exchange);
+        for seq in 1..=3 {
+            let frames = Bytes::from(vec![0; CREDIT_BYTES / 2]);
+            exchange.message(FromNode::Batch { seq, is_final: false, frames }, now);
+        }
+        exchange.taken(now);
+        assert_eq!(kinds(&mut exchange), []);
+        exchange.taken(now);
+        assert_eq!(kinds(&mut exchange), [(ControlKind::Credit, 18, 4, false)]);
+        exchange.taken(now);
+        assert_eq!(kinds(&mut exchange), [], "the bytes are counted anew after each credit");
     }
 
     #[test]

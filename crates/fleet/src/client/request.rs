@@ -160,6 +160,7 @@ impl<T: DeserializeOwned> RequestBuilder<T> {
             started,
             frames: Bytes::new(),
             received: None,
+            must_yield: false,
             is_over: false,
             is_complete: true,
             content: PhantomData,

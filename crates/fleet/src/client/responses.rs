@@ -3,6 +3,7 @@
 use std::{
     fmt,
     marker::PhantomData,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -34,6 +35,8 @@ pub struct Responses<T = serde_json::Value> {
     pub(super) frames: Bytes,
     /// Received by [`accepted`](Self::accepted), and not yet looked at.
     pub(super) received: Option<Item>,
+    /// A batch was taken, and other tasks have not run since.
+    pub(super) must_yield: bool,
     pub(super) is_over: bool,
     pub(super) is_complete: bool,
     pub(super) content: PhantomData<fn() -> T>,
@@ -136,6 +139,7 @@ impl<T: DeserializeOwned> Responses<T> {
         self.frames.advance(self.frames.len().min(1));
         if self.frames.is_empty() {
             self.taken.add_one();
+            self.must_yield = true;
         }
         Some(self.decode(&frame))
     }
@@ -190,6 +194,12 @@ impl<T: DeserializeOwned> Stream for Responses<T> {
                     }
                 }
             }
+            // On one thread, the node would else get credit only after all batches are read, and it
+            // would wait meanwhile.
+            if mem::take(&mut this.must_yield) && !this.items.is_empty() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let item = match this.received.take() {
                 Some(item) => Some(item),
                 None => ready!(this.items.poll_recv(cx)),
@@ -235,6 +245,7 @@ impl<T> fmt::Debug for Responses<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use kakehi_client::{ErrorKind, Refusal};
 
     use super::*;
@@ -259,6 +270,7 @@ mod tests {
             started: Arc::default(),
             frames: Bytes::new(),
             received: None,
+            must_yield: false,
             is_over: false,
             is_complete: true,
             content: PhantomData,
@@ -278,6 +290,21 @@ mod tests {
         let last = responses.next().await.unwrap().unwrap();
         assert_eq!((last.status, last.content), (Status::Ok, Some(7)), "no keep-alive is shown");
         assert!(responses.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn other_tasks_run_between_two_batches() {
+        let (to_reader, items) = mpsc::channel(2);
+        for message in ["1", "2"] {
+            let content = format!(r#","content":{message}"#);
+            let frames = frame("a", "PROCESSING", &content).into();
+            to_reader.try_send(Item::Frames(frames)).unwrap();
+        }
+        let mut responses = Responses { items, ..answered(&[]) };
+        let read = responses.next().now_or_never().unwrap().unwrap().unwrap();
+        assert_eq!(read.content, Some(1));
+        assert!(responses.next().now_or_never().is_none(), "it yields");
+        assert_eq!(responses.next().await.unwrap().unwrap().content, Some(2));
     }
 
     #[tokio::test]
