@@ -38,7 +38,7 @@ fn recorder(folder: &TempDir) -> Arc<Mutex<Vec<RequestType>>> {
 type Frontend = fn(RequestHttpFrontend) -> RequestType;
 
 /// Each request of an older verb with a field of a newer one, and the newer verb.
-fn guarded() -> Vec<(RequestType, RequestType)> {
+pub(crate) fn guarded() -> Vec<(RequestType, RequestType)> {
     let unix_path = Some("/run/app.sock".to_owned());
     let backend = AddBackend { unix_path, ..AddBackend::default() };
     let client_auth = Some(ClientAuthMode::ClientAuthRequired.into());

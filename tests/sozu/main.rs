@@ -14,6 +14,7 @@ mod control;
 mod events;
 mod fleet;
 mod load;
+mod probe;
 mod restarts;
 mod silence;
 mod stand_in;

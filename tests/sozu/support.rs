@@ -126,6 +126,10 @@ address = "{port}"
         }
     }
 
+    pub(crate) fn main_pid(&self) -> i32 {
+        Pid::from_child(&self.child).as_raw_nonzero().get()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("sozu.sock")
     }

@@ -31,6 +31,8 @@
 //! - A [`RequestBuilder`] sets the timeout and the deadline of a request. Awaited, it returns the
 //!   final [`Response`]; its `send` returns all [`Responses`]. A [`batch`](Sozu::batch) returns one
 //!   result for each request.
+//! - A [probe](Sozu::probe) finds out whether the running Sōzu understands the verbs of a
+//!   [`Release`].
 //! - [`Events`] is a stream of [`Notice`]s.
 //! - An [`Error`] says what failed; its [`Outcome`] says whether the request was carried out.
 //! - [`command`] contains Sōzu's message types, from `sozu-command-lib`.
@@ -57,6 +59,7 @@ mod batch;
 mod builder;
 mod config;
 mod events;
+mod probe;
 mod request;
 mod response;
 #[cfg(feature = "server")]
@@ -68,6 +71,7 @@ pub use builder::SozuBuilder;
 pub use config::ConfigError;
 pub use events::{Events, Notice};
 pub use kakehi_client::{ClientStats, ErrorKind, Outcome, Reconnect, Status};
+pub use probe::{ProbeError, Release, Support};
 pub use request::Request;
 pub use response::{Response, UnknownResponse};
 #[cfg(feature = "server")]

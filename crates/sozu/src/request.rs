@@ -2,7 +2,10 @@
 
 use kakehi_client::RequestMessage;
 
-use crate::command::{self, request::RequestType};
+use crate::{
+    Release,
+    command::{self, request::RequestType},
+};
 
 /// A request, made from a [`RequestType`] or from a message of Sōzu's protocol.
 ///
@@ -55,9 +58,51 @@ impl Request {
         )
     }
 
+    /// The first release of Sōzu that knows the verb of the request. `None` for a request without
+    /// a type, and for a verb that this crate does not know.
+    ///
+    /// [`probe`](crate::Sozu::probe) finds out whether the running Sōzu understands the verbs of a
+    /// release.
+    ///
+    /// ```
+    /// use kakehi_sozu::{Release, Request, command::{AddBackend, request::RequestType}};
+    ///
+    /// let mut backend = AddBackend::default();
+    /// let request = Request::from(RequestType::AddBackend(backend.clone()));
+    /// assert_eq!(request.release(), Some(Release::V2_1_0));
+    ///
+    /// backend.unix_path = Some("/run/app.sock".to_owned());
+    /// let request = Request::from(RequestType::AddBackend(backend));
+    /// assert_eq!(request.release(), Some(Release::V2_3_2));
+    /// ```
+    #[must_use]
+    pub fn release(&self) -> Option<Release> {
+        match tag(self.0.request_type.as_ref()?) {
+            1..=59 => Some(Release::V2_1_0),
+            60..=64 => Some(Release::V2_3_0),
+            65..=75 => Some(Release::V2_3_2),
+            _ => None,
+        }
+    }
+
     pub(crate) fn as_message(&self) -> &command::Request {
         &self.0
     }
+}
+
+/// The number of the verb in Sōzu's protocol.
+fn tag(request_type: &RequestType) -> u64 {
+    // Only the encoder knows the number: a varint at the start, above three bits of the type.
+    let mut bytes = vec![];
+    request_type.encode(&mut bytes);
+    let mut key = 0;
+    for (place, byte) in bytes.iter().take(9).enumerate() {
+        key |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    key >> 3
 }
 
 impl From<RequestType> for Request {

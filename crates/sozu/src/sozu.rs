@@ -100,7 +100,8 @@ impl Sozu {
     ///
     /// Its deadline is the client's, unless it is [open-ended](Request::is_open_ended); each
     /// response may take as long as that leaves. Some requests are never answered by Sōzu, as those
-    /// that its version does not know: they end at the deadline, with an unknown outcome.
+    /// that its version does not know: they end at the deadline, with an unknown outcome. A
+    /// [`probe`](Self::probe) finds out which it knows.
     ///
     /// ```no_run
     /// # async fn f(sozu: kakehi_sozu::Sozu) -> Result<(), kakehi_sozu::Error> {
@@ -161,6 +162,10 @@ impl Sozu {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.client.path()
+    }
+
+    pub(crate) fn settings(&self) -> &SozuBuilder {
+        &self.settings
     }
 
     pub(crate) fn pool_size(&self) -> usize {
