@@ -32,12 +32,11 @@
 //! - [`Socket`] listens at a path. By default, only its owner can connect. It replaces the socket of
 //!   a dead server of the same owner, and refuses any other existing file.
 //! - [`serve`] takes any [`Listener`], and accepts connections until it is shut down. The methods of
-//!   [`Serve`] set [`Limits`], [`Access`] and the shutdown signal, and connect a [`Handle`].
-//!   [`serve_stream`] serves one byte stream.
+//!   [`Serve`] set [`Limits`], [`Access`] and the shutdown signal. They also take a [`Handle`], which
+//!   later returns the counters and shuts the server down. [`serve_stream`] serves one byte stream.
 //! - A [`Handler`] answers requests: `Ok` becomes OK; `Err` and a panic become ERROR. An [`Answer`]
 //!   or a [`Failure`] can have content.
 //! - [`Context`] sends progress, and has the [`Peer`], the deadline and the cancellation.
-//! - [`Handle`] returns the counters and shuts the server down.
 //! - [`Protocol`] is for formats other than JSON. A type parameter of [`Context`] selects it.
 //!
 //! # Guarantees
