@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::support::{Proxy, add_cluster, binaries};
 
 /// Starts a stand-in that answers OK, and returns the requests that it receives.
-fn recorder(folder: &TempDir) -> Arc<Mutex<Vec<RequestType>>> {
+pub(crate) fn recorder(folder: &TempDir) -> Arc<Mutex<Vec<RequestType>>> {
     let received = Arc::new(Mutex::new(vec![]));
     let requests = Arc::clone(&received);
     let socket = Socket::bind(folder.path().join("sozu.sock")).listen().unwrap();

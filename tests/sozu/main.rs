@@ -19,4 +19,5 @@ mod restarts;
 mod silence;
 mod stand_in;
 mod support;
+mod verbs;
 mod wire;
