@@ -53,26 +53,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
         Some(_) => Access { everybody: true, ..Access::default() },
         None => Access::default(),
     };
-    let settings = Settings {
-        jobs: arguments.jobs.clone(),
-        state: arguments.state.clone(),
-        demo: arguments.demo,
-        bounds: Bounds::from(&arguments.limits),
-    };
     let service = tokio::select! {
-        service = Service::new(settings, &handle) => service,
+        service = service(&arguments, &handle) => service?,
         number = ends.next() => return Ok(End::AtOnce(number)),
     };
-    let service = service.map_err(|error| match error {
-        StartError::Jobs(problems) => {
-            log(&problems);
-            "the jobs file is wrong".to_owned()
-        }
-        StartError::Store(error) => error,
-        StartError::System(error) => {
-            format!("cannot become the parent of jobs' processes: {error}")
-        }
-    })?;
     // Read before a client can connect, and change the file.
     let fleet = fleet_of(arguments.jobs.as_deref())?;
     let socket = match activated {
@@ -126,6 +110,25 @@ pub(crate) async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
         systemd::stopping();
         draining.cancel();
     }
+}
+
+async fn service(arguments: &Arguments, handle: &Handle) -> Result<Service, Box<dyn Error>> {
+    let settings = Settings {
+        jobs: arguments.jobs.clone(),
+        state: arguments.state.clone(),
+        demo: arguments.demo,
+        bounds: Bounds::from(&arguments.limits),
+    };
+    Service::new(settings, handle).await.map_err(|error| match error {
+        StartError::Jobs(problems) => {
+            log(&problems);
+            "the jobs file is wrong".into()
+        }
+        StartError::Store(error) => error.into(),
+        StartError::System(error) => {
+            format!("cannot become the parent of jobs' processes: {error}").into()
+        }
+    })
 }
 
 /// The table `[fleet]` of the jobs file, if it has one.

@@ -2,12 +2,12 @@
 
 use std::{
     io::{self, BufRead, IsTerminal},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::StreamExt;
-use kakehi_fleet::{Fleet, Name, Selector};
+use futures::{Stream, StreamExt};
+use kakehi_fleet::{Event, Fleet, Name, Selector};
 use serde_json::{Value, json};
 
 use super::{
@@ -57,21 +57,32 @@ pub(super) async fn send(
     pace: Pace,
     report: &mut Report,
 ) -> Result<u8, Stop> {
-    let Pace { batch, max_failures, canary, yes, dry_run, group_output } = pace;
     let names: Vec<Name> = nodes.keys().cloned().collect();
     if names.is_empty() {
         report.text("no node is selected")?;
         Rows::empty_summary(report, NONE_STARTED)?;
         return Ok(NONE_STARTED);
     }
-    if dry_run {
+    if pace.dry_run {
         for name in &names {
             report.line(name.as_str(), || json!({ "event": "target", "node": name.as_str() }))?;
         }
         Rows::empty_summary(report, exit::OK)?;
         return Ok(exit::OK);
     }
-    confirm(&names, yes)?;
+    confirm(&names, pace.yes)?;
+    begin(fleet, nodes, names, command, &pace, report).await
+}
+
+/// Begins a run, records it, and follows it to its end.
+async fn begin(
+    fleet: &Fleet,
+    nodes: Nodes,
+    names: Vec<Name>,
+    command: Value,
+    pace: &Pace,
+    report: &mut Report,
+) -> Result<u8, Stop> {
     let (writer, begun) = Writer::begin(&command, &names);
     if let Err(error) = begun {
         Report::aside(&format!("kakehi: this run is not recorded: {error}\n"));
@@ -83,34 +94,45 @@ pub(super) async fn send(
         let writer = Arc::clone(&writer);
         move |name: &Name, receipt: &kakehi_fleet::Receipt| {
             let accept = receipt.accept.as_deref().unwrap_or_default();
-            writer.lock().unwrap_or_else(PoisonError::into_inner).started(name, accept);
+            lock(&writer).started(name, accept);
         }
     };
     let mut all = fleet
         .all(Selector::none())
-        .under_way(batch.of(names.len()))
-        .canary(canary)
+        .under_way(pace.batch.of(names.len()))
+        .canary(pace.canary)
         .id_prefix(run.as_str())
         .trace(trace())
         .on_accept(on_accept);
-    if let Some(count) = max_failures {
+    if let Some(count) = pace.max_failures {
         all = all.max_failures(count);
     }
-    let mut rows = Rows::new(report, nodes, run, group_output);
+    let rows = Rows::new(report, nodes, run, pace.group_output);
+    let status = follow(rows, all.send_to(names, command)?, &writer).await;
+    if lock(&writer).is_broken() {
+        Report::aside("kakehi: the record of this run could not be written, and is removed\n");
+    }
+    status
+}
+
+/// Shows and records the events of a run until its end, or until a signal.
+async fn follow(
+    mut rows: Rows<'_>,
+    mut events: impl Stream<Item = (Name, Event)> + Unpin,
+    writer: &Mutex<Writer>,
+) -> Result<u8, Stop> {
     let mut signals = Signals::new(false)?;
     if rows.is_live() {
         signals = signals.with_live()?;
     }
     let mut ticks = tokio::time::interval(TICK);
-    let mut events = all.send_to(names, command)?;
     let code = loop {
         tokio::select! {
             event = events.next() => match event {
                 Some((name, event)) => {
                     let ended = rows.event(&name, event)?;
                     if let Some((outcome, message)) = ended {
-                        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                        writer.ended(&name, outcome, &message);
+                        lock(writer).ended(&name, outcome, &message);
                     }
                 }
                 None => break None,
@@ -122,19 +144,20 @@ pub(super) async fn send(
     if code.is_some() {
         drop(events);
         tokio::time::sleep(LAST_WORDS).await;
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = lock(writer);
         for (name, outcome, message) in rows.interrupt()? {
             writer.ended(&name, outcome, &message);
         }
     }
     let status = rows.end(code)?;
-    if writer.lock().unwrap_or_else(PoisonError::into_inner).is_broken() {
-        Report::aside("kakehi: the record of this run could not be written, and is removed\n");
-    }
     match code {
         Some(code) => Err(Stop("interrupted: what ran was cancelled".to_owned(), code)),
         None => Ok(status),
     }
+}
+
+fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says which nodes are asked.
