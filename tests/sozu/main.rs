@@ -14,6 +14,7 @@ mod control;
 mod events;
 mod fleet;
 mod load;
+mod metrics;
 mod probe;
 mod restarts;
 mod silence;

@@ -56,7 +56,7 @@ async fn fails(sozu: &Sozu, request: RequestType) {
     assert!(error.outcome() == Outcome::Failed, "{error:?}");
 }
 
-fn frontend(cluster: &str, http: SocketAddr, path: &str) -> RequestHttpFrontend {
+pub(crate) fn frontend(cluster: &str, http: SocketAddr, path: &str) -> RequestHttpFrontend {
     RequestHttpFrontend {
         cluster_id: Some(cluster.to_owned()),
         address: http.into(),
@@ -66,7 +66,7 @@ fn frontend(cluster: &str, http: SocketAddr, path: &str) -> RequestHttpFrontend 
     }
 }
 
-fn backend(cluster: &str, address: SocketAddr) -> AddBackend {
+pub(crate) fn backend(cluster: &str, address: SocketAddr) -> AddBackend {
     AddBackend {
         cluster_id: cluster.to_owned(),
         backend_id: format!("{cluster}-0"),
@@ -76,7 +76,7 @@ fn backend(cluster: &str, address: SocketAddr) -> AddBackend {
 }
 
 /// Requests as a backend receives them.
-type Received = Arc<Mutex<Vec<String>>>;
+pub(crate) type Received = Arc<Mutex<Vec<String>>>;
 
 /// Answers each request on a connection with the name of the backend.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, name: String, seen: Received) {
@@ -95,7 +95,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, name: String, s
     }
 }
 
-async fn tcp_backend(name: &str) -> (SocketAddr, Received) {
+pub(crate) async fn tcp_backend(name: &str) -> (SocketAddr, Received) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (seen, name) = (Received::default(), name.to_owned());
@@ -119,7 +119,7 @@ fn unix_backend(path: &Path, name: &str) {
 }
 
 /// Sends a request to the proxy, and returns all that it sends until it closes the connection.
-async fn get(http: SocketAddr, path: &str, headers: &str) -> String {
+pub(crate) async fn get(http: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(http).await.unwrap();
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n");

@@ -36,6 +36,12 @@ fn unhex(hex: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
+/// The last frame of a recorded exchange.
+pub(crate) fn recorded(name: &str) -> Vec<u8> {
+    let exchange = captures().into_iter().find(|exchange| exchange.name == name).unwrap();
+    unhex(&exchange.frames.last().unwrap().hex)
+}
+
 #[test]
 fn every_response_that_was_recorded_is_understood() {
     for Capture { name, frames } in captures() {

@@ -33,6 +33,7 @@
 //!   result for each request.
 //! - A [probe](Sozu::probe) finds out whether the running Sōzu understands the verbs of a
 //!   [`Release`].
+//! - [`Sozu::metrics`] queries the [`metrics`] as typed values.
 //! - [`Events`] is a stream of [`Notice`]s.
 //! - An [`Error`] says what failed; its [`Outcome`] says whether the request was carried out.
 //! - [`command`] contains Sōzu's message types, from `sozu-command-lib`.
@@ -59,6 +60,7 @@ mod batch;
 mod builder;
 mod config;
 mod events;
+pub mod metrics;
 mod probe;
 mod request;
 mod response;
