@@ -110,7 +110,8 @@ impl Node {
     }
 
     /// Instead of [`Limits::default`]. `connections` is how many requests the node accepts at once.
-    /// `response_bytes` is bounded by the largest message of the broker.
+    /// `response_bytes` is bounded by the largest message of the broker. `write_time` is 60 s longer,
+    /// so that a request survives as long an outage of the broker.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -297,9 +298,11 @@ async fn finish(
     }
 }
 
-/// A response is one message of the broker at most.
+/// A response is one message of the broker at most. While the broker is away, the client can read
+/// nothing.
 fn bounded(mut limits: Limits, max_payload: usize) -> Limits {
     limits.response_bytes = limits.response_bytes.min(largest(max_payload));
+    limits.write_time = limits.write_time.saturating_add(exchange::OUTAGE);
     limits
 }
 

@@ -24,7 +24,7 @@ const RESEND: Duration = Duration::from_secs(1);
 const RESEND_PAUSE: Duration = Duration::from_millis(100);
 
 /// So long a time without a connection to the broker does not count as silence of the client.
-const OUTAGE: Duration = Duration::from_secs(60);
+pub(super) const OUTAGE: Duration = Duration::from_secs(60);
 
 /// One request as the node sees it.
 #[derive(Debug)]

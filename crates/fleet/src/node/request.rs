@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
@@ -313,9 +313,14 @@ impl Accepted {
         }
     }
 
-    /// The server has closed the stream: it ended, or its handler's future was dropped.
+    /// The server has closed the stream: it has ended, or has waited for the client for too long.
     async fn ended_without_answer(&self, key: &Key, exchange: &mut Exchange) {
-        let response = kakehi_channel::Response::<()>::error(&self.id, "the node shut down");
+        let why = if self.shared.is_draining.load(Ordering::SeqCst) {
+            "the node shut down"
+        } else {
+            "cancelled: the client did not read the responses in time"
+        };
+        let response = kakehi_channel::Response::<()>::error(&self.id, why);
         let frame = super::frames::frame(&response);
         self.keep(key, &frame).await;
         exchange.send(frame, true, Instant::now());
@@ -346,40 +351,75 @@ impl Accepted {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::{sync::atomic::AtomicBool, task::Waker, time::Duration};
 
-    use kakehi_channel::{ChannelError, Request};
-    use kakehi_server::serve;
+    use kakehi_channel::{ChannelError, Request, Response};
+    use kakehi_server::{Handler, Limits, serve};
+    use tokio::time::timeout;
 
     use super::*;
-    use crate::node::listener::Door;
+    use crate::node::{bounded, frames::frame, listener::Door};
 
     /// More than the stream holds, and less than the stream and the server.
     const OUTPUT: usize = 300 * 1024;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_final_response_is_found_behind_progress_that_the_server_holds() {
-        let handler = async |_: Request<String>, context: kakehi_server::Context| {
-            for _ in 0..3 {
-                context.progress("x".repeat(OUTPUT / 3)).await?;
-            }
-            Ok::<_, ChannelError>("done")
-        };
-        let door = Door::new(|requests| Box::pin(serve(requests, handler).into_future()));
+    fn running(handler: impl Handler<String>) -> (Door, Running) {
+        let limits = bounded(Limits::default(), 1024 * 1024);
+        let serve = |requests| serve(requests, handler).limits(limits).into_future();
+        let door = Door::new(|requests| Box::pin(serve(requests)));
         let end = door.connect(Arc::new(Identity { name: "anna".into(), groups: vec![] }));
-        let mut running = Running {
+        let running = Running {
             end: end.unwrap(),
             key: Key { signer: String::new(), id: "a".into() },
-            request: crate::node::frames::frame(&Request::with_command("a", "work")),
+            request: frame(&Request::with_command("a", "work")),
             buffer: BytesMut::new(),
             room: FIRST_ROOM,
             finality: Finality::of("a"),
             is_answered: false,
         };
+        (door, running)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_final_response_is_found_behind_progress_that_the_server_holds() {
+        let (_door, mut running) =
+            running(async |_: Request<String>, context: kakehi_server::Context| {
+                for _ in 0..3 {
+                    context.progress("x".repeat(OUTPUT / 3)).await?;
+                }
+                Ok::<_, ChannelError>("done")
+            });
         // The client gives no credit, so nothing is read.
         let mut cx = Context::from_waker(Waker::noop());
         assert!(running.poll(false, &mut cx).is_pending());
         let frames = running.unsent_final().await.expect("the handler has returned");
-        assert!(last(&frames).ends_with(br#""message":"done"}"#), "{frames:?}");
+        let response: Response = serde_json::from_slice(last(&frames)).unwrap();
+        assert_eq!(response.message, "done");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_writes_survives_60_s_without_a_broker() {
+        struct Guard(Arc<AtomicBool>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let is_over = Arc::new(AtomicBool::new(false));
+        let guard = Arc::clone(&is_over);
+        let (_door, mut running) =
+            running(async move |_: Request<String>, context: kakehi_server::Context| {
+                let _guard = Guard(guard);
+                loop {
+                    context.progress("x".repeat(OUTPUT)).await?;
+                }
+                #[expect(unreachable_code, reason = "it says the type")]
+                Ok::<_, ChannelError>("done")
+            });
+        for (seconds, expected) in [(85, false), (10, true)] {
+            let wait = poll_fn(|cx| running.poll(false, cx));
+            assert!(timeout(Duration::from_secs(seconds), wait).await.is_err(), "nothing is read");
+            assert_eq!(is_over.load(Ordering::SeqCst), expected, "after {seconds} s");
+        }
     }
 }

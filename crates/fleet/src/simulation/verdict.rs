@@ -226,6 +226,9 @@ impl Court {
                 start.is_some_and(|start| self.processes[start.process].is_draining)
                     && run.stage == Stage::Cancelled
             }
+            "cancelled: the client did not read the responses in time" => {
+                run.stage == Stage::Cancelled && self.now >= run.sent + Duration::from_secs(90)
+            }
             message => message == format!("{token} err") && run.stage == Stage::Returned(End::Err),
         }
     }
