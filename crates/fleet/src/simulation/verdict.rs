@@ -277,12 +277,16 @@ impl Court {
             let reported = run.report.as_ref().map(|(at, _)| *at);
             let Some(left) = reported.or(self.processes[run.client].killed) else { continue };
             let record = &self.processes[start.process];
-            let troubles = record.cuts.iter().chain(&record.stops);
-            let trouble: Duration = troubles
-                .filter(|(_, to)| *to + TO_CANCEL >= left)
-                .map(|(from, to)| to.saturating_sub(*from))
-                .sum();
-            if now > left + TO_CANCEL + 2 * trouble {
+            let mut troubles: Vec<_> = record.cuts.iter().chain(&record.stops).collect();
+            troubles.sort();
+            let mut until = left + TO_CANCEL;
+            // After each trouble, the node waits for its client anew.
+            for (from, to) in troubles {
+                if *from <= until {
+                    until = until.max(*to + TO_CANCEL);
+                }
+            }
+            if now > until {
                 wrong.push(format!("{token} still runs, though its caller left at {left:?}"));
             }
         }
