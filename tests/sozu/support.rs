@@ -12,7 +12,7 @@ use std::{
 };
 
 use kakehi_sozu::{
-    Error, Response, Sozu,
+    Error, Release, Response, Sozu,
     command::{self, Cluster, WorkerInfo, request::RequestType, response_content::ContentType},
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -47,13 +47,32 @@ pub(crate) fn binaries() -> Vec<PathBuf> {
         .collect();
     binaries.sort();
     if binaries.is_empty() {
-        // Not by a macro: the test runner would keep that to itself.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: a test needs the sozu program, which is not here: run tests/sozu/build"
-        );
+        skipped("a test needs the sozu program, which is not here");
     }
     binaries
+}
+
+/// Says loudly that a test is skipped. Not by a macro: the test runner would keep that to itself.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}: run tests/sozu/build");
+}
+
+/// Whether a program is of that release or of a later one.
+pub(crate) fn knows(binary: &Path, release: Release) -> bool {
+    let known = match release {
+        Release::V2_3_0 => [2, 3, 0],
+        Release::V2_3_2 => [2, 3, 2],
+        _ => [2, 1, 0],
+    };
+    version(binary) >= known
+}
+
+fn version(binary: &Path) -> [u32; 3] {
+    let output = Command::new(binary).arg("--version").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let version = printed.split_whitespace().nth(1).unwrap();
+    let numbers: Vec<u32> = version.split('.').map(|number| number.parse().unwrap()).collect();
+    numbers.try_into().unwrap()
 }
 
 /// A Sōzu of its own folder, with two workers and one listener on loopback; ended when dropped.
@@ -153,8 +172,12 @@ address = "{port}"
     /// Whether it loses answers of its workers to requests that are under way at the same time, as
     /// 2.1.0 does on a busy machine: it then answers after its `worker_timeout` of 10 s, and by OK.
     pub(crate) fn loses_answers(&self) -> bool {
-        let output = Command::new(&self.binary).arg("--version").output().unwrap();
-        String::from_utf8_lossy(&output.stdout).starts_with("sozu 2.1.")
+        version(&self.binary) < [2, 2, 0]
+    }
+
+    /// Whether it was started from a program of that release or of a later one.
+    pub(crate) fn knows(&self, release: Release) -> bool {
+        knows(&self.binary, release)
     }
 
     /// What its own command line prints.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use kakehi_sozu::{
-    Outcome, Request, Response, Sozu, Status,
+    Outcome, Release, Request, Response, Sozu, Status,
     command::{
         AddBackend, ClientAuthMode, ClientAuthPolicy, CloseSessions, HeaderMatchKind,
         HeaderPredicate, HealthCheckConfig, HealthCheckHeader, HealthCheckHeaderValue,
@@ -31,13 +31,13 @@ use crate::{
     support::{PATIENCE, Proxy, add_cluster, binaries, query},
 };
 
-/// A proxy of each version that knows the verbs.
-async fn proxies() -> Vec<(Proxy, Sozu)> {
+/// A proxy of each version that knows the verbs of the release.
+async fn proxies(release: Release) -> Vec<(Proxy, Sozu)> {
     let mut proxies = vec![];
     for binary in binaries() {
         let proxy = Proxy::start(&binary).await;
         let sozu = proxy.connect().await;
-        if !proxy.loses_answers() {
+        if proxy.knows(release) {
             proxies.push((proxy, sozu));
         }
     }
@@ -131,7 +131,7 @@ pub(crate) async fn get(http: SocketAddr, path: &str, headers: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_are_set_and_queried_on_all_workers() {
-    for (_proxy, sozu) in proxies().await {
+    for (_proxy, sozu) in proxies(Release::V2_3_0).await {
         ok(&sozu, RequestType::SetMaxConnectionsPerSubnet(7)).await;
         // Sōzu 2.3.3 sends no content: it does not pass on the limits that its workers send.
         let query = QueryMaxConnectionsPerSubnet {};
@@ -152,7 +152,7 @@ async fn client_auth(sozu: &Sozu) -> Vec<ClientAuthMode> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_asks_for_client_certificates_until_a_patch_ends_that() {
     let authority = include_str!("../fixtures/client-ca.pem").to_owned();
-    for (_proxy, sozu) in proxies().await {
+    for (_proxy, sozu) in proxies(Release::V2_3_0).await {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
         let mut listener = ListenerBuilder::new_https(port.into()).to_tls(None).unwrap();
         listener.client_auth = Some(ClientAuthMode::ClientAuthRequired.into());
@@ -178,7 +178,7 @@ async fn a_listener_asks_for_client_certificates_until_a_patch_ends_that() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_with_the_header_of_a_predicate_goes_to_its_cluster() {
-    for (proxy, sozu) in proxies().await {
+    for (proxy, sozu) in proxies(Release::V2_3_2).await {
         for name in ["blue", "green"] {
             ok(&sozu, add_cluster(name)).await;
             let (address, _) = tcp_backend(name).await;
@@ -204,7 +204,7 @@ async fn a_request_with_the_header_of_a_predicate_goes_to_its_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_frontend_closes_the_connection_without_a_response() {
-    for (proxy, sozu) in proxies().await {
+    for (proxy, sozu) in proxies(Release::V2_3_2).await {
         ok(&sozu, add_cluster("blue")).await;
         let (address, _) = tcp_backend("blue").await;
         ok(&sozu, RequestType::AddBackend(backend("blue", address))).await;
@@ -219,7 +219,7 @@ async fn a_silent_frontend_closes_the_connection_without_a_response() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unix_backend_answers_requests() {
-    for (proxy, sozu) in proxies().await {
+    for (proxy, sozu) in proxies(Release::V2_3_2).await {
         ok(&sozu, add_cluster("blue")).await;
         let path = proxy.path("app.sock");
         unix_backend(Path::new(&path), "blue");
@@ -233,7 +233,7 @@ async fn a_unix_backend_answers_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn close_sessions_closes_the_idle_connections_of_its_cluster() {
-    for (proxy, sozu) in proxies().await {
+    for (proxy, sozu) in proxies(Release::V2_3_2).await {
         ok(&sozu, add_cluster("blue")).await;
         let (address, _) = tcp_backend("blue").await;
         ok(&sozu, RequestType::AddBackend(backend("blue", address))).await;
@@ -332,7 +332,7 @@ fn the_values_of_a_protected_health_check_are_not_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_protected_health_check_sends_its_header_to_the_backend() {
-    for (_proxy, sozu) in proxies().await {
+    for (_proxy, sozu) in proxies(Release::V2_3_2).await {
         // No such cluster.
         fails(&sozu, RequestType::SetProtectedHealthCheck(protected_check("/up"))).await;
         ok(&sozu, add_cluster("blue")).await;
@@ -359,7 +359,7 @@ async fn a_protected_health_check_sends_its_header_to_the_backend() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_between_sozus_processes_is_refused() {
-    for (_proxy, sozu) in proxies().await {
+    for (_proxy, sozu) in proxies(Release::V2_3_2).await {
         let order = ProtectedHealthCheckOrder::default();
         fails(&sozu, RequestType::ProtectedHealthCheckOrder(order)).await;
         assert_eq!(query(&sozu, "blue").await.unwrap(), [""; 0]);
