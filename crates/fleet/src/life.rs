@@ -20,7 +20,7 @@ pub(crate) const GO_TIME: Duration = Duration::from_secs(5);
 const UNREACHABLE: Duration = Duration::from_secs(5);
 
 /// If a timer fires later than this, the process was stopped.
-const LATE: Duration = Duration::from_secs(1);
+pub(crate) const LATE: Duration = Duration::from_secs(1);
 
 /// How long before the end of [`SILENCE`] the clock is looked at once more. A process that was stopped
 /// misses that look, or makes it late. The end comes at least this time after the look, so that the

@@ -1,13 +1,13 @@
 //! The client's side of one request, from the question who takes it to the final response. No IO:
 //! what came and the time go in, what to do comes out.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    life::{ALIVE, Life, Verdict},
+    life::{ALIVE, LATE, Life, Verdict},
     message::{Control, ControlKind, FromNode},
     names::{Accept, Asked},
 };
@@ -62,6 +62,8 @@ enum Phase {
         accept: Accept,
         since: Instant,
         again_at: Instant,
+        /// The last tick.
+        looked: Instant,
         /// Another process of the same name does not know the request.
         is_unknown_elsewhere: bool,
     },
@@ -232,6 +234,9 @@ impl Exchange {
 
     /// The connection to the broker is up again. The last messages may be lost.
     pub(crate) fn reconnected(&mut self, now: Instant) {
+        if let Phase::Settling { again_at, .. } = &mut self.phase {
+            *again_at = now;
+        }
         self.life.heard(now);
         self.say(ControlKind::Alive, now);
     }
@@ -277,9 +282,13 @@ impl Exchange {
         if let Phase::Started(accept) = &self.phase {
             let accept = accept.clone();
             self.actions.push_back(Action::Settle(accept.clone()));
-            let again_at = now + ASK_AGAIN;
-            self.phase =
-                Phase::Settling { accept, since: now, again_at, is_unknown_elsewhere: false };
+            self.phase = Phase::Settling {
+                accept,
+                since: now,
+                again_at: now + ASK_AGAIN,
+                looked: now,
+                is_unknown_elsewhere: false,
+            };
         }
     }
 
@@ -292,6 +301,7 @@ impl Exchange {
     /// Handles timers that have expired. Without a connection to the broker, silence has no
     /// meaning.
     pub(crate) fn tick(&mut self, is_connected: bool, now: Instant) {
+        self.excuse(is_connected, now);
         match &mut self.phase {
             Phase::Asking { since, .. } if *since + ASK_TIME <= now => self.over(End::NotAccepted),
             Phase::Asking { again_at, .. } if *again_at <= now => {
@@ -318,9 +328,24 @@ impl Exchange {
             }
             Phase::Settling { accept, again_at, .. } if *again_at <= now => {
                 *again_at = now + ASK_AGAIN;
-                self.actions.push_back(Action::Settle(accept.clone()));
+                if is_connected {
+                    self.actions.push_back(Action::Settle(accept.clone()));
+                }
             }
             _ => {}
+        }
+    }
+
+    /// The time for a settle counts only while the client runs and is connected.
+    fn excuse(&mut self, is_connected: bool, now: Instant) {
+        let Phase::Settling { since, again_at, looked, .. } = &mut self.phase else { return };
+        let gap = now.saturating_duration_since(mem::replace(looked, now));
+        let was_stopped = gap > ASK_AGAIN + LATE;
+        if was_stopped {
+            *again_at = now;
+        }
+        if was_stopped || !is_connected {
+            *since += gap;
         }
     }
 
@@ -569,7 +594,9 @@ mod tests {
         exchange.tick(true, now + ms(14_000));
         exchange.tick(true, now + ms(15_000));
         exchange.fate(Fate::UnknownElsewhere, now + ms(15_001));
-        exchange.tick(true, now + ms(25_000));
+        for second in 16..=25 {
+            exchange.tick(true, now + ms(1_000 * second));
+        }
         let end = Action::End(End::Lost(Some(Fate::Forgotten)));
         assert_eq!(actions(&mut exchange).last(), Some(&end));
     }
@@ -580,12 +607,38 @@ mod tests {
         exchange.tick(true, now + ms(14_000));
         exchange.tick(true, now + ms(15_000));
         exchange.message(FromNode::Unreachable, now + ms(15_001));
-        exchange.tick(true, now + ms(16_000));
-        exchange.tick(true, now + ms(25_000));
-        let settle = Action::Settle(accept("web-1.E.1"));
+        for second in 16..=25 {
+            exchange.tick(true, now + ms(1_000 * second));
+        }
         let found = actions(&mut exchange);
-        assert_eq!(found.iter().filter(|action| **action == settle).count(), 2);
+        assert_eq!(settles(&found), 10);
         assert_eq!(found.last(), Some(&Action::End(End::Lost(None))));
+    }
+
+    fn settles(actions: &[Action]) -> usize {
+        actions.iter().filter(|action| matches!(action, Action::Settle(_))).count()
+    }
+
+    #[test]
+    fn a_client_that_was_stopped_or_cut_off_goes_on_to_settle() {
+        let (mut exchange, now) = started();
+        exchange.tick(true, now + ms(14_000));
+        exchange.tick(true, now + ms(15_000));
+        exchange.tick(true, now + ms(16_000));
+        assert_eq!(settles(&actions(&mut exchange)), 2);
+        // Stopped for 20 s.
+        exchange.tick(true, now + ms(36_000));
+        assert_eq!(settles(&actions(&mut exchange)), 1, "it asks at once");
+        for second in 37..=60 {
+            exchange.tick(false, now + ms(1_000 * second));
+        }
+        assert_eq!(actions(&mut exchange), [], "what is sent now would arrive late");
+        exchange.reconnected(now + ms(60_500));
+        exchange.tick(true, now + ms(60_500));
+        assert_eq!(settles(&actions(&mut exchange)), 1);
+        exchange.fate(Fate::Final(Bytes::new()), now + ms(60_600));
+        let end = Action::End(End::Lost(Some(Fate::Final(Bytes::new()))));
+        assert_eq!(actions(&mut exchange), [end]);
     }
 
     #[test]
