@@ -51,7 +51,7 @@ macro_rules! for_each_contender {
         $m!(kakehi_sozu::KakehiSozu);
         #[cfg(feature = "peers")]
         {
-            $m!(sozu::Sozu21);
+            $m!(sozu::Sozu);
             $m!(tarpc::TarpcJson);
             $m!(tarpc::TarpcBincode);
             $m!(zlink::Zlink);
