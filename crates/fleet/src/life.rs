@@ -27,12 +27,18 @@ pub(crate) const LATE: Duration = Duration::from_secs(1);
 /// messages that have arrived are read first.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
+/// How long after the last 503 the end comes. A process that was stopped reads 503s that are old, and
+/// the messages that came after them.
+const READ_FIRST: Duration = Duration::from_millis(500);
+
 /// The last messages of the other side of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     heard: Instant,
     /// When the first 503 came since the last message.
     unreachable: Option<Instant>,
+    /// When the first 503 came that means that the other side is gone.
+    confirmed: Option<Instant>,
     /// When the last look was.
     looked: Option<Instant>,
 }
@@ -46,7 +52,7 @@ pub(crate) enum Verdict {
 
 impl Life {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { heard: now, unreachable: None, looked: None }
+        Self { heard: now, unreachable: None, confirmed: None, looked: None }
     }
 
     /// A message came.
@@ -55,18 +61,17 @@ impl Life {
     }
 
     /// A 503 came: one message did not arrive. Its broker may have died, so one says nothing yet.
-    pub(crate) fn unreachable(&mut self, now: Instant) -> Verdict {
+    pub(crate) fn unreachable(&mut self, now: Instant) {
         let first = *self.unreachable.get_or_insert(now);
         if now.saturating_duration_since(first) >= UNREACHABLE {
-            Verdict::Gone
-        } else {
-            Verdict::Alive
+            self.confirmed.get_or_insert(now);
         }
     }
 
     /// When to look at the clock.
     pub(crate) fn wake_at(&self) -> Instant {
-        self.looked.map_or(self.due() - LAST_LOOK, |looked| self.end(looked))
+        let silent = self.looked.map_or(self.due() - LAST_LOOK, |looked| self.end(looked));
+        self.confirmed.map_or(silent, |at| silent.min(at + READ_FIRST))
     }
 
     fn due(&self) -> Instant {
@@ -86,6 +91,11 @@ impl Life {
     /// Looks at the clock. If the process was stopped, the time starts again, so that the messages
     /// that have arrived are read first.
     pub(crate) fn look(&mut self, now: Instant) -> Verdict {
+        if let Some(at) = self.confirmed
+            && now >= at + READ_FIRST
+        {
+            return self.judge(at + READ_FIRST, now);
+        }
         let due = self.due();
         let Some(looked) = self.looked else {
             if now >= due {
@@ -99,6 +109,11 @@ impl Life {
         if now < end {
             return Verdict::Alive;
         }
+        self.judge(end, now)
+    }
+
+    /// The end was due at `end`.
+    fn judge(&mut self, end: Instant, now: Instant) -> Verdict {
         if now.saturating_duration_since(end) > LATE {
             self.heard(now);
             return Verdict::Alive;
@@ -130,13 +145,35 @@ mod tests {
     fn two_503s_count_only_over_five_seconds_without_a_message() {
         let start = Instant::now();
         let mut life = Life::new(start);
+        let unreachable = |life: &mut Life, at: u64| {
+            life.unreachable(start + seconds(at));
+            life.look(start + seconds(at) + READ_FIRST)
+        };
         for at in [0, 1, 4] {
-            assert_eq!(life.unreachable(start + seconds(at)), Verdict::Alive);
+            assert_eq!(unreachable(&mut life, at), Verdict::Alive);
         }
-        life.heard(start + seconds(4));
-        assert_eq!(life.unreachable(start + seconds(6)), Verdict::Alive);
-        assert_eq!(life.unreachable(start + seconds(10)), Verdict::Alive);
-        assert_eq!(life.unreachable(start + seconds(11)), Verdict::Gone);
+        life.heard(start + seconds(5));
+        assert_eq!(unreachable(&mut life, 6), Verdict::Alive);
+        assert_eq!(unreachable(&mut life, 10), Verdict::Alive);
+        assert_eq!(unreachable(&mut life, 11), Verdict::Gone);
+    }
+
+    #[test]
+    fn an_old_503_is_read_before_the_messages_that_came_after_it() {
+        let start = Instant::now();
+        let mut life = Life::new(start);
+        life.unreachable(start);
+        // Stopped for 5 s. Then it reads the second 503, which came at once.
+        let continued = start + seconds(5);
+        life.unreachable(continued);
+        assert_eq!(life.look(continued), Verdict::Alive);
+        assert_eq!(life.wake_at(), continued + READ_FIRST);
+        life.heard(continued);
+        assert_eq!(life.look(continued + READ_FIRST), Verdict::Alive);
+        // Stopped again, before the end comes.
+        life.unreachable(continued + seconds(1));
+        life.unreachable(continued + seconds(6));
+        assert_eq!(life.look(continued + seconds(20)), Verdict::Alive);
     }
 
     #[test]

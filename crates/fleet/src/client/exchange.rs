@@ -259,7 +259,7 @@ impl Exchange {
     fn unreachable(&mut self, now: Instant) {
         match self.phase {
             Phase::Asking { .. } => self.over(End::Absent),
-            Phase::Started(_) if self.life.unreachable(now) == Verdict::Gone => self.settle(now),
+            Phase::Started(_) => self.life.unreachable(now),
             // To a settle: the node may be on its way back. It is asked again.
             _ => {}
         }

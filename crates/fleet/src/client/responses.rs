@@ -135,13 +135,13 @@ impl<T: DeserializeOwned> Responses<T> {
             return None;
         }
         let end = memchr::memchr(0, &self.frames).unwrap_or(self.frames.len());
-        let frame = self.frames.split_to(end);
-        self.frames.advance(self.frames.len().min(1));
+        let decoded = self.decode(self.frames.get(..end).unwrap_or_default());
+        self.frames.advance((end + 1).min(self.frames.len()));
         if self.frames.is_empty() {
             self.taken.add_one();
             self.must_yield = true;
         }
-        Some(self.decode(&frame))
+        Some(decoded)
     }
 
     /// Decodes a frame, or at least its envelope: an outcome counts, whatever its content is.

@@ -154,8 +154,8 @@ impl Exchange {
 
     /// A 503 came to something that was sent.
     pub(crate) fn unreachable(&mut self, now: Instant) {
-        if !self.is_waiting() && self.life.unreachable(now) == Verdict::Gone {
-            self.gone();
+        if !self.is_waiting() {
+            self.life.unreachable(now);
         }
     }
 
