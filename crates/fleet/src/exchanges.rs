@@ -162,14 +162,14 @@ impl Clock {
     }
 }
 
-/// Reads `headers` as control. What was read is written in the same way again.
+/// Reads `headers` as control, and checks that it is the same after writing and reading it.
 fn control(headers: &HeaderMap) -> Option<Control> {
     let control = Control::read(headers)?;
     assert_eq!(Control::read(&control.write()).as_ref(), Some(&control));
     Some(control)
 }
 
-/// Reads a message to the client. What was read is written in the same way again.
+/// Reads a message to the client, and checks that it is the same after writing and reading it.
 fn from_node(received: &Message) -> Option<FromNode> {
     let read = FromNode::read(received)?;
     if read != FromNode::Unreachable {
@@ -180,7 +180,7 @@ fn from_node(received: &Message) -> Option<FromNode> {
     Some(read)
 }
 
-/// Reads a message on the subject of a node. What was read is written in the same way again.
+/// Reads a message to a node, and checks that it is the same after writing and reading it.
 fn to_node(headers: &HeaderMap) {
     if let Some(read) = ToNode::read(Some(headers)) {
         assert_eq!(ToNode::read(Some(&read.write())), Some(read));

@@ -46,6 +46,7 @@
 mod bridge;
 mod broker;
 mod client;
+mod early;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod exchanges;

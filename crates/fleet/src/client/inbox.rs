@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,23 +11,19 @@ use std::{
 
 use async_nats::Message;
 use futures::StreamExt;
-use tokio::{
-    sync::mpsc,
-    task::AbortHandle,
-    time::{Instant, sleep},
-};
+use tokio::{sync::mpsc, task::AbortHandle};
 use tracing::debug;
 
 use crate::{
     FleetError,
     broker::Connection,
+    early::Early,
     link::Messages,
     message::{Control, ControlKind},
     names::decimal,
 };
 
-/// While messages come, the client has a timer that is earlier than those of its requests: tokio wakes
-/// the thread that waits for IO for each timer that is the next one.
+/// Less than each wait of a request.
 const EARLY: Duration = Duration::from_millis(500);
 
 /// The subscription, and whom its messages are for.
@@ -92,22 +87,15 @@ impl Routes {
 }
 
 async fn read(mut messages: Messages, routes: Arc<Routes>, connection: Connection) {
-    let mut early = pin!(sleep(Duration::ZERO));
-    let mut is_early = false;
+    let mut early = Early::new(EARLY);
     loop {
         let message = tokio::select! {
             biased;
             message = messages.next() => message,
-            () = &mut early, if is_early => {
-                is_early = false;
-                continue;
-            }
+            () = early.due(), if early.is_set() => continue,
         };
         let Some(message) = message else { return };
-        if !is_early {
-            is_early = true;
-            early.as_mut().reset(Instant::now() + EARLY);
-        }
+        early.came();
         let number = message.subject.rsplit('.').next().and_then(decimal);
         let route = number.and_then(|number| routes.lock().get(&number).cloned());
         match route {

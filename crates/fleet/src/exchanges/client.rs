@@ -15,7 +15,7 @@ use crate::{
 /// How many batches a node may be ahead of the reader.
 const WINDOW: u64 = 16;
 
-/// What the client did and heard.
+/// The client's state by its messages and actions.
 #[derive(Default)]
 struct Model {
     any: bool,

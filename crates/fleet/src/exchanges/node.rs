@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 4;
 /// The size of a large batch.
 static BATCH: [u8; 1024 * 1024] = [b'x'; 1024 * 1024];
 
-/// What the node did and heard.
+/// The node's state by its messages and calls.
 #[derive(Default)]
 struct Model {
     is_started: bool,

@@ -37,7 +37,7 @@ use crate::{
 /// The room for the first read of a request's output, in bytes. Few requests have more.
 const FIRST_ROOM: usize = 4 * 1024;
 
-/// The maximum number of reads of what the server holds after the client is gone. Each has up to
+/// The maximum number of reads of the server's stream after the client is gone. Each has up to
 /// [`BATCH`] bytes, and by default a server holds 256 KiB.
 const LAST_READS: usize = 64;
 

@@ -14,10 +14,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kakehi_channel::Refusal;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::{Instant, sleep},
-};
+use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 
 use super::{
@@ -33,6 +30,7 @@ use super::{
 use crate::{
     FleetError, Keys,
     broker::Connection,
+    early::Early,
     message::{FromNode, Signature, ToNode},
     names::{Accept, Asked, Name, decimal},
     sign::{Purpose, signed_text},
@@ -52,8 +50,7 @@ const UNSTARTED: usize = 32 * 1024 * 1024;
 /// client sends it again.
 const SETTLING: usize = 64;
 
-/// While messages come, the node has a timer that is earlier than theirs: tokio wakes the thread that
-/// waits for IO for each timer that is the next one.
+/// Less than each wait of a request.
 const EARLY: Duration = Duration::from_secs(1);
 
 /// The state that all requests of a node share.
@@ -153,9 +150,9 @@ impl Shared {
         leave: impl Future<Output = ()>,
         draining: impl Future<Output = ()>,
     ) {
-        let early = sleep(Duration::ZERO);
-        tokio::pin!(leave, draining, early);
-        let (mut is_member, mut is_early) = (true, false);
+        let mut early = Early::new(EARLY);
+        tokio::pin!(leave, draining);
+        let mut is_member = true;
         loop {
             let is_open = !self.is_draining.load(Ordering::SeqCst);
             let next = tokio::select! {
@@ -173,19 +170,13 @@ impl Shared {
                     None
                 }
                 Some(next) = subscriptions.others.next() => Some(next),
-                () = &mut early, if is_early && is_open => {
-                    is_early = false;
-                    None
-                }
+                () = early.due(), if early.is_set() && is_open => None,
                 Some(next) = subscriptions.any.next() => Some(next),
                 Some(next) = subscriptions.own.next() => Some(next),
                 else => return,
             };
             let Some((source, message)) = next else { continue };
-            if !is_early {
-                is_early = true;
-                early.as_mut().reset(Instant::now() + EARLY);
-            }
+            early.came();
             self.message(source, message).await;
         }
     }
