@@ -37,7 +37,8 @@
 //! - A [`Handler`] answers requests: `Ok` becomes OK; `Err` and a panic become ERROR. An [`Answer`]
 //!   or a [`Failure`] can have content.
 //! - [`Context`] sends progress, and has the [`Peer`], the deadline and the cancellation.
-//! - [`Protocol`] is for formats other than JSON. A type parameter of [`Context`] selects it.
+//! - [`Protocol`] is for formats other than JSON. The second type parameter of [`Context`]
+//!   selects it.
 //!
 //! # Guarantees
 //! - Each request that the server starts gets exactly one final response, or the connection ends.
