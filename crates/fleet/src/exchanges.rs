@@ -1,5 +1,5 @@
-//! What must hold of the exchanges of node and client, whatever the broker delivers. Public for
-//! fuzzing only; not covered by semver.
+//! Checks the exchanges of node and client with any messages of the broker. Public for fuzzing only;
+//! not covered by semver.
 //!
 //! An input is a sequence of steps: messages of the broker, calls of the owner, and time. No task and
 //! no runtime is involved, so a million inputs take seconds. The targets that run a whole node and a
@@ -23,24 +23,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    message::{Control, FromNode, ToNode},
+    message::{Control, FromNode, NAMES, ToNode},
     scripted::message,
 };
 
 /// The maximum number of steps of one input.
 const MAX_STEPS: usize = 64;
-
-const NAMES: [&str; 9] = [
-    "Kakehi-Kind",
-    "Kakehi-Accept",
-    "Kakehi-Credit",
-    "Kakehi-Next",
-    "Kakehi-Gap",
-    "Kakehi-Seq",
-    "Kakehi-Final",
-    "Kakehi-Signer",
-    "Kakehi-Signature",
-];
 
 /// Values that the protocol knows, and some beside them.
 const VALUES: [&str; 18] = [

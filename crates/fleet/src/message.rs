@@ -15,6 +15,11 @@ const FINAL: &str = "Kakehi-Final";
 const SIGNER: &str = "Kakehi-Signer";
 const SIGNATURE: &str = "Kakehi-Signature";
 
+/// The names of all headers.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) const NAMES: [&str; 9] =
+    [KIND, ACCEPT, CREDIT, NEXT, GAP, SEQ, FINAL, SIGNER, SIGNATURE];
+
 /// The longest header value that is looked at: a signature has 88 bytes, an accept up to 150.
 const MAX_VALUE: usize = 256;
 

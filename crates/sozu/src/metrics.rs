@@ -294,9 +294,10 @@ impl Sozu {
     /// Queries the metrics, with the deadline of the client.
     ///
     /// The options select clusters, backends and metrics, and whether the metrics of the workers
-    /// are added up. They do not select among the metrics of the main process. [`list`](QueryMetricsOptions::list) is ignored: it asks for names without
-    /// values. For another deadline, send a `QueryMetrics` with [`request`](Self::request) and
-    /// convert the response into [`Metrics`].
+    /// are added up. They do not select among the metrics of the main process.
+    /// [`list`](QueryMetricsOptions::list) is ignored: it asks for names without values. For another
+    /// deadline, send a `QueryMetrics` with [`request`](Self::request) and convert the response into
+    /// [`Metrics`].
     ///
     /// # Errors
     /// See [`MetricsError`].

@@ -74,7 +74,7 @@ impl Behind {
     }
 }
 
-/// Ends the writing if the task panics or never starts. So a run does not wait for it in vain.
+/// Reports the end of the writing, also if the task panics or never starts. The run waits for it.
 struct Writing {
     shared: Arc<Shared>,
     has_ended: bool,
