@@ -80,15 +80,7 @@ pub(super) fn judge(
     let (said, after) = match answer {
         Answer::Said(said, after) => (said, after),
         Answer::Nothing => return Err(silent(listener, patience)),
-        Answer::Ended => {
-            let what = "the server closed the connection without an answer";
-            let why = "it failed on the request, or it uses another protocol";
-            let remedy = format!(
-                "read its log; check that {} is the right socket: it belongs to {listener}",
-                show(path)
-            );
-            return Err(Finding::problem(Check::Answer, Problem::Protocol, what, why, remedy));
-        }
+        Answer::Ended => return Err(ended(path, listener)),
         Answer::Noise(why) => return Err(foreign(path, listener, &why)),
     };
     let Some(version) = said.get("version").and_then(Value::as_u64) else {
@@ -155,6 +147,23 @@ fn foreign(path: &Path, listener: &Listener, why: &str) -> Finding {
     Finding::problem(Check::Answer, Problem::Protocol, what, excerpt(why), remedy)
 }
 
+/// The server closed the connection without an answer, possibly because it exited.
+fn ended(path: &Path, listener: &Listener) -> Finding {
+    if let Some(pid) = listener.pid.filter(|pid| process::has_exited(*pid)) {
+        let what = format!("the server, pid {pid}, exited before it answered");
+        let why = "it was stopped, killed, or failed";
+        let remedy = "start the server, unless it is starting again; read its log".to_owned();
+        return Finding::problem(Check::Answer, Problem::NotRunning, what, why, remedy);
+    }
+    let what = "the server closed the connection without an answer";
+    let why = "it failed on the request, or it uses another protocol";
+    let remedy = format!(
+        "read its log; check that {} is the right socket: it belongs to {listener}",
+        show(path)
+    );
+    Finding::problem(Check::Answer, Problem::Protocol, what, why, remedy)
+}
+
 fn silent(listener: &Listener, patience: Duration) -> Finding {
     let what = format!("the server does not answer within {}", duration(patience));
     let state = listener.pid.and_then(|pid| Some((pid, process::state(pid)?)));
@@ -185,4 +194,24 @@ fn silent(listener: &Listener, patience: Duration) -> Finding {
         None => (format!("the state of {listener} cannot be read"), look.to_owned()),
     };
     Finding::problem(Check::Answer, Problem::NoAnswer, what, why, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_exits_without_an_answer_does_not_run() {
+        let judged = |pid| {
+            let listener = Listener { uid: 0, pid: Some(pid) };
+            let path = Path::new("/run/app.sock");
+            judge(path, &listener, Answer::Ended, Duration::ZERO, &mut vec![]).unwrap_err().problem
+        };
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = child.id().try_into().unwrap();
+        assert_eq!(judged(pid), Some(Problem::Protocol));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(judged(pid), Some(Problem::NotRunning));
+    }
 }

@@ -99,6 +99,9 @@ async fn look(path: &Path, patience: Duration, findings: &mut Vec<Finding>) -> R
     findings.push(listener.finding());
     let left = patience.saturating_sub(start.elapsed());
     let answer = answer::ask(stream, left).await;
+    if let (answer::Answer::Ended, Some(pid)) = (&answer, listener.pid) {
+        process::exits(pid).await;
+    }
     answer::judge(path, &listener, answer, patience, findings)
 }
 

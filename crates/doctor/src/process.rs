@@ -1,6 +1,12 @@
 //! Name and state of a process, from `/proc`.
 
-use std::fs;
+use std::{fs, time::Duration};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
+use tokio::time::{sleep, timeout};
 
 use super::show::escape;
 
@@ -17,6 +23,23 @@ pub(super) fn state(pid: i32) -> Option<char> {
     let stat = String::from_utf8_lossy(&stat);
     let (_, fields) = stat.rsplit_once(')')?;
     fields.trim_start().chars().next()
+}
+
+/// Whether the process has exited, also if its parent has not noticed yet.
+pub(super) fn has_exited(pid: i32) -> bool {
+    let Some(id) = Pid::from_raw(pid) else { return false };
+    // `/proc` may hide the processes of others.
+    test_kill_process(id) == Err(Errno::SRCH) || matches!(state(pid), Some('Z' | 'X'))
+}
+
+/// Waits up to 100 ms for the process to exit: it closes its sockets a moment before.
+pub(super) async fn exits(pid: i32) {
+    let exited = async {
+        while !has_exited(pid) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = timeout(Duration::from_millis(100), exited).await;
 }
 
 #[cfg(test)]
