@@ -18,7 +18,7 @@ mod node;
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
+use async_nats::{HeaderMap, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -114,7 +114,7 @@ impl<'a> Input<'a> {
         let mut headers = HeaderMap::new();
         for _ in 0..self.byte() % 6 {
             let at = usize::from(self.byte()) % NAMES.len();
-            let name = NAMES.get(at).and_then(|name| name.parse::<HeaderName>().ok());
+            let name = NAMES.get(at).copied().cloned();
             let value = self.value(near).parse::<HeaderValue>().ok();
             if let (Some(name), Some(value)) = (name, value) {
                 headers.append(name, value);

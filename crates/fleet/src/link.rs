@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use async_nats::{Client, HeaderMap, Message, connection::State};
+use async_nats::{Client, HeaderMap, Message, Subject, connection::State};
 use bytes::Bytes;
 use futures::Stream;
 
@@ -47,29 +47,33 @@ impl Link {
     /// Subscribes; `queue` is the group of which one member gets each message.
     pub(crate) async fn subscribe(
         &self,
-        subject: String,
+        subject: impl Into<Subject>,
         queue: Option<&str>,
     ) -> Result<Messages, async_nats::SubscribeError> {
+        let subject = subject.into();
         match self {
             Self::Nats(client) => Ok(match queue {
                 Some(queue) => Box::pin(client.queue_subscribe(subject, queue.to_owned()).await?),
                 None => Box::pin(client.subscribe(subject).await?),
             }),
             #[cfg(any(test, feature = "testing"))]
-            Self::Scripted(link) => Ok(Box::pin(link.subscribe(subject, queue))),
+            Self::Scripted(link) => Ok(Box::pin(link.subscribe(subject.into_string(), queue))),
         }
     }
 
     /// Publishes a message. It fails if the connection is closed, or if the message is too large.
     pub(crate) async fn publish(
         &self,
-        subject: String,
-        reply: Option<String>,
+        subject: Subject,
+        reply: Option<Subject>,
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<(), String> {
         match self {
             Self::Nats(client) => match reply {
+                Some(reply) if headers.is_empty() => {
+                    client.publish_with_reply(subject, reply, payload).await
+                }
                 Some(reply) => {
                     client.publish_with_reply_and_headers(subject, reply, headers, payload).await
                 }
@@ -78,7 +82,7 @@ impl Link {
             .map_err(|error| error.to_string()),
             #[cfg(any(test, feature = "testing"))]
             Self::Scripted(link) => {
-                link.publish(subject, reply, headers, payload);
+                link.publish(&subject, reply.as_deref(), headers, payload);
                 Ok(())
             }
         }

@@ -1,24 +1,25 @@
 //! The messages of the protocol: headers to values and back.
 
-use async_nats::{HeaderMap, HeaderValue, Message, StatusCode};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
 
 use crate::names::{Accept, decimal};
 
-const KIND: &str = "Kakehi-Kind";
-const ACCEPT: &str = "Kakehi-Accept";
-const CREDIT: &str = "Kakehi-Credit";
-const NEXT: &str = "Kakehi-Next";
-const GAP: &str = "Kakehi-Gap";
-const SEQ: &str = "Kakehi-Seq";
-const FINAL: &str = "Kakehi-Final";
-const SIGNER: &str = "Kakehi-Signer";
-const SIGNATURE: &str = "Kakehi-Signature";
+// Made once: a name made of text is checked and allocated each time.
+static KIND: HeaderName = HeaderName::from_static("Kakehi-Kind");
+static ACCEPT: HeaderName = HeaderName::from_static("Kakehi-Accept");
+static CREDIT: HeaderName = HeaderName::from_static("Kakehi-Credit");
+static NEXT: HeaderName = HeaderName::from_static("Kakehi-Next");
+static GAP: HeaderName = HeaderName::from_static("Kakehi-Gap");
+static SEQ: HeaderName = HeaderName::from_static("Kakehi-Seq");
+static FINAL: HeaderName = HeaderName::from_static("Kakehi-Final");
+static SIGNER: HeaderName = HeaderName::from_static("Kakehi-Signer");
+static SIGNATURE: HeaderName = HeaderName::from_static("Kakehi-Signature");
 
 /// The names of all headers.
 #[cfg(any(test, feature = "testing"))]
-pub(crate) const NAMES: [&str; 9] =
-    [KIND, ACCEPT, CREDIT, NEXT, GAP, SEQ, FINAL, SIGNER, SIGNATURE];
+pub(crate) const NAMES: [&HeaderName; 9] =
+    [&KIND, &ACCEPT, &CREDIT, &NEXT, &GAP, &SEQ, &FINAL, &SIGNER, &SIGNATURE];
 
 /// The longest header value that is looked at: a signature has 88 bytes, an accept up to 150.
 const MAX_VALUE: usize = 256;
@@ -85,7 +86,7 @@ pub(crate) enum ToNode {
 
 impl Control {
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
-        let kind = match value(headers, KIND)? {
+        let kind = match value(headers, &KIND)? {
             "go" => ControlKind::Go,
             "credit" => ControlKind::Credit,
             "alive" => ControlKind::Alive,
@@ -94,9 +95,9 @@ impl Control {
         };
         Some(Self {
             kind,
-            credit: number(headers, CREDIT),
-            next: number(headers, NEXT),
-            gap: is_true(headers, GAP),
+            credit: number(headers, &CREDIT),
+            next: number(headers, &NEXT),
+            gap: is_true(headers, &GAP),
             signature: Signature::read(headers),
         })
     }
@@ -104,7 +105,7 @@ impl Control {
     pub(crate) fn write(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(
-            KIND,
+            KIND.clone(),
             match self.kind {
                 ControlKind::Go => "go",
                 ControlKind::Credit => "credit",
@@ -113,13 +114,13 @@ impl Control {
             },
         );
         if let Some(credit) = self.credit {
-            headers.insert(CREDIT, credit.to_string());
+            headers.insert(CREDIT.clone(), credit.to_string());
         }
         if let Some(next) = self.next {
-            headers.insert(NEXT, next.to_string());
+            headers.insert(NEXT.clone(), next.to_string());
         }
         if self.gap {
-            headers.insert(GAP, "true");
+            headers.insert(GAP.clone(), "true");
         }
         self.signature.write(&mut headers);
         headers
@@ -128,16 +129,16 @@ impl Control {
 
 impl Signature {
     fn read(headers: &HeaderMap) -> Self {
-        let text = |name| value(headers, name).map(str::to_owned);
-        Self { signer: text(SIGNER), signature: text(SIGNATURE) }
+        let text = |name: &HeaderName| value(headers, name).map(str::to_owned);
+        Self { signer: text(&SIGNER), signature: text(&SIGNATURE) }
     }
 
     fn write(&self, headers: &mut HeaderMap) {
         if let Some(signer) = &self.signer {
-            headers.insert(SIGNER, signer.as_str());
+            headers.insert(SIGNER.clone(), signer.as_str());
         }
         if let Some(signature) = &self.signature {
-            headers.insert(SIGNATURE, signature.as_str());
+            headers.insert(SIGNATURE.clone(), signature.as_str());
         }
     }
 }
@@ -151,13 +152,13 @@ impl FromNode {
         let empty = HeaderMap::new();
         let headers = message.headers.as_ref().unwrap_or(&empty);
         let frames = message.payload.clone();
-        match value(headers, KIND) {
-            Some("accept") => Some(Self::Accept(value(headers, ACCEPT)?.parse().ok()?)),
+        match value(headers, &KIND) {
+            Some("accept") => Some(Self::Accept(value(headers, &ACCEPT)?.parse().ok()?)),
             Some("probe") => Some(Self::Probe),
             Some("settled") => Some(Self::Settled(frames)),
             Some(_) => None,
-            None => match number(headers, SEQ) {
-                Some(seq) => Some(Self::Batch { seq, is_final: is_true(headers, FINAL), frames }),
+            None => match number(headers, &SEQ) {
+                Some(seq) => Some(Self::Batch { seq, is_final: is_true(headers, &FINAL), frames }),
                 None => Some(Self::Refusal(frames)).filter(|_| !message.payload.is_empty()),
             },
         }
@@ -167,27 +168,27 @@ impl FromNode {
         let mut headers = HeaderMap::new();
         let payload = match self {
             Self::Accept(accept) => {
-                headers.insert(KIND, "accept");
-                headers.insert(ACCEPT, accept.to_string());
+                headers.insert(KIND.clone(), "accept");
+                headers.insert(ACCEPT.clone(), accept.to_string());
                 Bytes::new()
             }
             Self::Batch { seq, is_final, frames } => {
-                headers.insert(SEQ, seq.to_string());
+                headers.insert(SEQ.clone(), seq.to_string());
                 if *is_final {
-                    headers.insert(FINAL, "true");
+                    headers.insert(FINAL.clone(), "true");
                 }
                 frames.clone()
             }
             Self::Refusal(frame) => {
-                headers.insert(FINAL, "true");
+                headers.insert(FINAL.clone(), "true");
                 frame.clone()
             }
             Self::Settled(frame) => {
-                headers.insert(KIND, "settled");
+                headers.insert(KIND.clone(), "settled");
                 frame.clone()
             }
             Self::Probe => {
-                headers.insert(KIND, "probe");
+                headers.insert(KIND.clone(), "probe");
                 Bytes::new()
             }
             Self::Unreachable => Bytes::new(),
@@ -200,10 +201,10 @@ impl ToNode {
     /// `None`: no message of this protocol.
     pub(crate) fn read(headers: Option<&HeaderMap>) -> Option<Self> {
         let Some(headers) = headers else { return Some(Self::Request) };
-        match value(headers, KIND) {
+        match value(headers, &KIND) {
             None => Some(Self::Request),
             Some("settle") => {
-                let accept = value(headers, ACCEPT)?.parse().ok()?;
+                let accept = value(headers, &ACCEPT)?.parse().ok()?;
                 Some(Self::Settle { accept, signature: Signature::read(headers) })
             }
             Some(_) => None,
@@ -213,23 +214,25 @@ impl ToNode {
     pub(crate) fn write(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Self::Settle { accept, signature } = self {
-            headers.insert(KIND, "settle");
-            headers.insert(ACCEPT, accept.to_string());
+            headers.insert(KIND.clone(), "settle");
+            headers.insert(ACCEPT.clone(), accept.to_string());
             signature.write(&mut headers);
         }
         headers
     }
 }
 
-fn value<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
-    headers.get(name).map(HeaderValue::as_str).filter(|value| value.len() <= MAX_VALUE)
+fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    // A comparison with each of a few names takes less time than the hash of one.
+    let (_, values) = headers.iter().find(|(found, _)| *found == name)?;
+    values.first().map(HeaderValue::as_str).filter(|value| value.len() <= MAX_VALUE)
 }
 
-fn number(headers: &HeaderMap, name: &'static str) -> Option<u64> {
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     value(headers, name).and_then(decimal)
 }
 
-fn is_true(headers: &HeaderMap, name: &'static str) -> bool {
+fn is_true(headers: &HeaderMap, name: &HeaderName) -> bool {
     value(headers, name) == Some("true")
 }
 
@@ -283,10 +286,13 @@ mod tests {
             headers
         };
         assert_eq!(Control::read(&HeaderMap::new()), None);
-        assert_eq!(Control::read(&with(KIND, "stop")), None);
-        assert_eq!(FromNode::read(&message(with(KIND, "accept"), Bytes::new(), None)), None);
+        assert_eq!(Control::read(&with(KIND.as_ref(), "stop")), None);
+        assert_eq!(
+            FromNode::read(&message(with(KIND.as_ref(), "accept"), Bytes::new(), None)),
+            None
+        );
         assert_eq!(FromNode::read(&message(HeaderMap::new(), Bytes::new(), None)), None);
-        assert_eq!(ToNode::read(Some(&with(KIND, "settle"))), None);
+        assert_eq!(ToNode::read(Some(&with(KIND.as_ref(), "settle"))), None);
         assert_eq!(ToNode::read(None), Some(ToNode::Request));
         let settle =
             ToNode::Settle { accept: "a.b.1".parse().unwrap(), signature: Signature::default() };
@@ -299,13 +305,13 @@ mod tests {
             [("7", Some(7)), ("+7", None), ("-7", None), ("", None), ("18446744073709551616", None)]
         {
             let mut headers = HeaderMap::new();
-            headers.insert(KIND, "credit");
-            headers.insert(CREDIT, text);
+            headers.insert(KIND.clone(), "credit");
+            headers.insert(CREDIT.clone(), text);
             assert_eq!(Control::read(&headers).unwrap().credit, expected, "{text}");
         }
         let mut headers = HeaderMap::new();
-        headers.insert(KIND, "go");
-        headers.insert(SIGNER, "U".repeat(100_000));
+        headers.insert(KIND.clone(), "go");
+        headers.insert(SIGNER.clone(), "U".repeat(100_000));
         assert_eq!(Control::read(&headers).unwrap().signature.signer, None);
     }
 }

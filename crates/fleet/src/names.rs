@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use async_nats::Subject;
+
 /// The longest name.
 const MAX_NAME: usize = 64;
 
@@ -161,7 +163,11 @@ impl FromStr for Accept {
 
 impl fmt::Display for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.node, self.epoch, self.number)
+        for name in [&self.node, &self.epoch] {
+            f.write_str(name.as_str())?;
+            f.write_str(".")?;
+        }
+        self.number.fmt(f)
     }
 }
 
@@ -192,12 +198,12 @@ impl Subjects {
         &self.prefix
     }
 
-    pub(crate) fn of(&self, asked: &Asked) -> String {
-        format!("{}.{asked}", self.prefix)
+    pub(crate) fn of(&self, asked: &Asked) -> Subject {
+        format!("{}.{asked}", self.prefix).into()
     }
 
-    pub(crate) fn control(&self, accept: &Accept) -> String {
-        format!("{}.ctl.{accept}", self.prefix)
+    pub(crate) fn control(&self, accept: &Accept) -> Subject {
+        format!("{}.ctl.{accept}", self.prefix).into()
     }
 
     /// The control subjects of all requests of a node's process, as a wildcard.
@@ -239,10 +245,10 @@ mod tests {
     fn subjects_are_those_of_the_protocol() {
         let subjects = Subjects::new("kakehi").unwrap();
         let accept: Accept = "web-1.Ab3.17".parse().unwrap();
-        assert_eq!(subjects.of(&Asked::Node(name("web-1"))), "kakehi.node.web-1");
+        assert_eq!(&*subjects.of(&Asked::Node(name("web-1"))), "kakehi.node.web-1");
         let any = Asked::Any(name("role"), name("web"));
-        assert_eq!(subjects.of(&any), "kakehi.any.role.web");
-        assert_eq!(subjects.control(&accept), "kakehi.ctl.web-1.Ab3.17");
+        assert_eq!(&*subjects.of(&any), "kakehi.any.role.web");
+        assert_eq!(&*subjects.control(&accept), "kakehi.ctl.web-1.Ab3.17");
         let all = subjects.all_control(&accept.node, &accept.epoch);
         assert_eq!(all, "kakehi.ctl.web-1.Ab3.*");
         assert!(Subjects::new("a.b").is_ok());

@@ -134,12 +134,13 @@ impl Link {
 
     pub(crate) fn publish(
         &self,
-        subject: String,
-        reply: Option<String>,
+        subject: &str,
+        reply: Option<&str>,
         headers: HeaderMap,
         payload: Bytes,
     ) {
-        let message = message(subject, reply, headers, payload);
+        let reply = reply.map(str::to_owned);
+        let message = message(subject.to_owned(), reply, headers, payload);
         self.lock().outgoing.push_back(Outgoing::Publish { at: Instant::now(), message });
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::Message;
+use async_nats::{Message, Subject};
 use bytes::Bytes;
 use kakehi_client::{Outcome, Timeouts};
 use serde::Deserialize;
@@ -84,6 +84,8 @@ pub(super) struct Driver {
     pub(super) taken: Arc<Taken>,
     pub(super) started: Arc<Started>,
     pub(super) on_accept: Option<OnAccept>,
+    /// Where the node that accepted last listens.
+    pub(super) control: Option<(Accept, Subject)>,
 }
 
 /// The timeout and the deadline of the caller.
@@ -96,7 +98,7 @@ struct Clocks {
 }
 
 enum Event {
-    Message(Option<Message>),
+    Message(Option<Box<Message>>),
     Taken,
     Report(Result<Report, RecvError>),
     Left,
@@ -193,13 +195,13 @@ impl Driver {
     }
 
     /// `true`: the request is over.
-    async fn act(&self, action: Action, clocks: &mut Clocks) -> bool {
+    async fn act(&mut self, action: Action, clocks: &mut Clocks) -> bool {
         match action {
             Action::Ask => {
                 let subject = self.shared.connection.subjects.of(&self.asked);
                 self.publish(subject, ToNode::Request.write(), self.payload.clone()).await;
             }
-            Action::Control(accept, control) => self.control(&accept, control).await,
+            Action::Control(accept, control) => self.control(accept, control).await,
             Action::Settle(accept) => self.settle(accept).await,
             Action::Deliver { frames, is_final } => {
                 clocks.wait(false, Instant::now());
@@ -221,20 +223,28 @@ impl Driver {
         false
     }
 
-    async fn control(&self, accept: &Accept, mut control: Control) {
+    async fn control(&mut self, accept: Accept, mut control: Control) {
         let connection = &self.shared.connection;
         if control.kind == ControlKind::Go
             && let Some(signer) = &self.shared.signer
         {
             let prefix = connection.subjects.prefix();
             let public = signer.public_key();
-            let text = signed_text(Purpose::Go, prefix, public, &self.asked, accept, &self.payload);
+            let text =
+                signed_text(Purpose::Go, prefix, public, &self.asked, &accept, &self.payload);
             control.signature = Signature {
                 signer: Some(public.to_owned()),
                 signature: signer.sign(text.as_bytes()).ok(),
             };
         }
-        let subject = connection.subjects.control(accept);
+        let subject = match &self.control {
+            Some((last, subject)) if *last == accept => subject.clone(),
+            _ => {
+                let subject = connection.subjects.control(&accept);
+                self.control = Some((accept, subject.clone()));
+                subject
+            }
+        };
         self.publish(subject, control.write(), Bytes::new()).await;
     }
 
@@ -246,7 +256,7 @@ impl Driver {
         }
     }
 
-    async fn publish(&self, subject: String, headers: async_nats::HeaderMap, payload: Bytes) {
+    async fn publish(&self, subject: Subject, headers: async_nats::HeaderMap, payload: Bytes) {
         let reply = Some(self.route.subject.clone());
         if let Err(error) = self.shared.connection.publish(subject, reply, headers, payload).await {
             debug!(%error, "cannot publish");
@@ -286,7 +296,7 @@ impl Driver {
 
 /// The subjects for a query of the outcome: of the process that accepted the request, and of the
 /// node, because a new process of that name may know the outcome.
-pub(super) fn settle_subjects(shared: &Shared, accept: &Accept) -> [String; 2] {
+pub(super) fn settle_subjects(shared: &Shared, accept: &Accept) -> [Subject; 2] {
     let subjects = &shared.connection.subjects;
     [subjects.control(accept), subjects.of(&Asked::Node(accept.node.clone()))]
 }

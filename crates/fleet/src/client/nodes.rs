@@ -54,7 +54,10 @@ pub(super) async fn connected(
     let mut answers = subscribed.map_err(|error| failed(error.to_string()))?;
     let subject = format!("$SRV.PING.{SERVICE}");
     let (headers, nothing) = (async_nats::HeaderMap::new(), bytes::Bytes::new());
-    connection.publish(subject, Some(inbox), headers, nothing).await.map_err(failed)?;
+    connection
+        .publish(subject.into(), Some(inbox.into()), headers, nothing)
+        .await
+        .map_err(failed)?;
     let until = Instant::now() + wait;
     let mut nodes = vec![];
     while nodes.len() < MAX_NODES {

@@ -148,6 +148,7 @@ impl<T: DeserializeOwned> RequestBuilder<T> {
             taken: Arc::clone(&taken),
             started: Arc::clone(&started),
             on_accept,
+            control: None,
         };
         tokio::spawn(async move {
             driver.run().await;

@@ -57,7 +57,7 @@ impl Presence {
         };
         let payload = answer.to_string().into();
         let headers = HeaderMap::new();
-        if let Err(error) = connection.publish(reply.to_string(), None, headers, payload).await {
+        if let Err(error) = connection.publish(reply.clone(), None, headers, payload).await {
             debug!(%error, "cannot answer a ping");
         }
     }

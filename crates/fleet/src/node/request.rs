@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use async_nats::{Message, StatusCode};
+use async_nats::{Message, StatusCode, Subject};
 use bytes::{Buf, Bytes, BytesMut};
 use kakehi_channel::Refusal;
 use kakehi_server::Identity;
@@ -49,8 +49,10 @@ pub(super) struct Accepted {
     pub(super) id: String,
     pub(super) payload: Bytes,
     /// Where the client listens.
-    pub(super) inbox: String,
-    pub(super) control: mpsc::Receiver<Message>,
+    pub(super) inbox: Subject,
+    /// Where the node listens to the client.
+    pub(super) control_subject: Subject,
+    pub(super) control: mpsc::Receiver<Box<Message>>,
     /// Held until the end.
     pub(super) place: OwnedSemaphorePermit,
     /// Held until GO.
@@ -59,7 +61,7 @@ pub(super) struct Accepted {
 
 /// The next event of a request.
 enum Event {
-    Message(Message),
+    Message(Box<Message>),
     /// So many bytes came from the server; 0: its stream has ended.
     Read(usize),
     Due,
@@ -205,7 +207,7 @@ async fn serving(running: &mut Option<Running>, publish: impl Future<Output = ()
 
 /// Waits for a message or a timer. Messages come first: a late timer must not overtake them.
 async fn next(
-    control: &mut mpsc::Receiver<Message>,
+    control: &mut mpsc::Receiver<Box<Message>>,
     exchange: &Exchange,
     mut running: Option<&mut Running>,
     mut timer: Pin<&mut Sleep>,
@@ -233,8 +235,8 @@ impl Accepted {
     async fn accept(&self) -> Result<(), String> {
         let connection = &self.shared.connection;
         let (headers, nothing) = FromNode::Accept(self.accept.clone()).write();
-        let reply = connection.subjects.control(&self.accept);
-        connection.publish(self.inbox.clone(), Some(reply), headers, nothing).await
+        let reply = Some(self.control_subject.clone());
+        connection.publish(self.inbox.clone(), reply, headers, nothing).await
     }
 
     /// Handles a message of the client.
@@ -339,9 +341,8 @@ impl Accepted {
         let connection = &self.shared.connection;
         while let Some(message) = exchange.next_message() {
             let (headers, payload) = message.write();
-            let reply = connection.subjects.control(&self.accept);
-            let published =
-                connection.publish(self.inbox.clone(), Some(reply), headers, payload).await;
+            let reply = Some(self.control_subject.clone());
+            let published = connection.publish(self.inbox.clone(), reply, headers, payload).await;
             if let Err(error) = published {
                 debug!(%error, "cannot publish");
             }

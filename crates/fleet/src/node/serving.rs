@@ -2,19 +2,25 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use async_nats::Message;
+use async_nats::{Message, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
 use kakehi_channel::Refusal;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::yield_now,
+};
 use tracing::debug;
 
 use super::{
@@ -65,7 +71,7 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) is_draining: AtomicBool,
     pub(super) presence: Presence,
-    routes: Mutex<HashMap<u64, mpsc::Sender<Message>>>,
+    routes: Mutex<HashMap<u64, mpsc::Sender<Box<Message>>>>,
     numbers: Numbers,
     settling: Arc<Semaphore>,
     unstarted: Arc<Semaphore>,
@@ -86,6 +92,30 @@ pub(super) struct Subscriptions {
     any: Merged<Source>,
     own: Merged<Source>,
     others: Merged<Source>,
+    /// Nothing waited: a request that comes is handled before control that comes with it.
+    were_empty: bool,
+    /// The last message came after nothing waited.
+    is_first: bool,
+}
+
+impl Subscriptions {
+    /// The next message; control comes before requests, but for the first after nothing waited.
+    /// `None`: all subscriptions have ended.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Source, Message)>> {
+        let Self { any, own, others, were_empty, is_first } = self;
+        *is_first = mem::take(were_empty);
+        let order = if *is_first { [any, own, others] } else { [others, any, own] };
+        let mut is_open = false;
+        for messages in order {
+            match messages.poll_next_unpin(cx) {
+                Poll::Ready(Some(next)) => return Poll::Ready(Some(next)),
+                Poll::Ready(None) => {}
+                Poll::Pending => is_open = true,
+            }
+        }
+        *were_empty = true;
+        if is_open { Poll::Pending } else { Poll::Ready(None) }
+    }
 }
 
 impl Shared {
@@ -114,7 +144,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn routes(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Message>>> {
+    pub(super) fn routes(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Box<Message>>>> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -122,7 +152,7 @@ impl Shared {
     pub(super) async fn subscribe(&self) -> Result<Subscriptions, FleetError> {
         let Connection { link, subjects, .. } = &self.connection;
         let mut subscriptions = Subscriptions::default();
-        let Subscriptions { any, own, others } = &mut subscriptions;
+        let Subscriptions { any, own, others, .. } = &mut subscriptions;
         let failed = |error: async_nats::SubscribeError| FleetError::subscribe(&error);
         let control = subjects.all_control(&self.node, &self.epoch);
         others.push(Source::Control, link.subscribe(control, None).await.map_err(failed)?);
@@ -153,6 +183,7 @@ impl Shared {
         let mut early = Early::new(EARLY);
         tokio::pin!(leave, draining);
         let mut is_member = true;
+        let mut has_begun = false;
         loop {
             let is_open = !self.is_draining.load(Ordering::SeqCst);
             let next = tokio::select! {
@@ -169,14 +200,21 @@ impl Shared {
                     subscriptions.any.clear();
                     None
                 }
-                Some(next) = subscriptions.others.next() => Some(next),
+                next = poll_fn(|cx| subscriptions.poll_next(cx)) => match next {
+                    Some(next) => Some(next),
+                    None => return,
+                },
                 () = early.due(), if early.is_set() && is_open => None,
-                Some(next) = subscriptions.any.next() => Some(next),
-                Some(next) = subscriptions.own.next() => Some(next),
-                else => return,
             };
             let Some((source, message)) = next else { continue };
             early.came();
+            // The request's task accepts it first. A second task that were woken now, such as one
+            // whose final response is acknowledged, would wake a second thread.
+            let is_next = mem::take(&mut has_begun) && !subscriptions.is_first;
+            if is_next && matches!(source, Source::Control) {
+                yield_now().await;
+            }
+            has_begun = subscriptions.is_first && matches!(source, Source::Request(_));
             self.message(source, message).await;
         }
     }
@@ -187,7 +225,7 @@ impl Shared {
         match source {
             Source::Control => match (ToNode::read(message.headers.as_ref()), &message.reply) {
                 (Some(ToNode::Settle { accept, signature }), Some(inbox)) => {
-                    self.begin_settle(accept, signature, inbox.to_string(), message.payload);
+                    self.begin_settle(accept, signature, inbox.clone(), message.payload);
                 }
                 _ => self.control(message),
             },
@@ -198,10 +236,10 @@ impl Shared {
                 let Some(inbox) = message.reply.clone() else { return };
                 match ToNode::read(message.headers.as_ref()) {
                     Some(ToNode::Request) => {
-                        Box::pin(self.request(asked, inbox.to_string(), message)).await;
+                        Box::pin(self.request(asked, inbox, message)).await;
                     }
                     Some(ToNode::Settle { accept, signature }) => {
-                        self.begin_settle(accept, signature, inbox.to_string(), message.payload);
+                        self.begin_settle(accept, signature, inbox, message.payload);
                     }
                     None => debug!("a message that is no request"),
                 }
@@ -213,13 +251,13 @@ impl Shared {
         let number = message.subject.rsplit('.').next().and_then(decimal);
         let route = number.and_then(|number| self.routes().get(&number).cloned());
         if let Some(route) = route
-            && route.try_send(message).is_err()
+            && route.try_send(Box::new(message)).is_err()
         {
             debug!(number, "too much control of one request");
         }
     }
 
-    async fn request(self: &Arc<Self>, asked: Asked, inbox: String, message: Message) {
+    async fn request(self: &Arc<Self>, asked: Asked, inbox: Subject, message: Message) {
         self.presence.count();
         let payload = message.payload;
         let id = match id_of(&payload) {
@@ -244,15 +282,25 @@ impl Shared {
         let accept = Accept { node: self.node.clone(), epoch: self.epoch.clone(), number };
         let shared = Arc::clone(self);
         let unstarted = Some(unstarted);
-        let accepted =
-            Accepted { shared, accept, asked, id, payload, inbox, control, place, unstarted };
-        tokio::spawn(run(accepted));
+        let control_subject = self.connection.subjects.control(&accept);
+        tokio::spawn(run(Accepted {
+            shared,
+            accept,
+            asked,
+            id,
+            payload,
+            inbox,
+            control_subject,
+            control,
+            place,
+            unstarted,
+        }));
     }
 
-    async fn refuse(&self, inbox: &str, id: &str, why: Refusal, message: &str) {
+    async fn refuse(&self, inbox: &Subject, id: &str, why: Refusal, message: &str) {
         debug!(?why, message, "refused a request of the fleet");
         let (headers, payload) = FromNode::Refusal(refusal(id, why, message)).write();
-        let published = self.connection.publish(inbox.to_owned(), None, headers, payload).await;
+        let published = self.connection.publish(inbox.clone(), None, headers, payload).await;
         if let Err(error) = published {
             debug!(%error, "cannot say so");
         }
@@ -263,7 +311,7 @@ impl Shared {
         self: &Arc<Self>,
         accept: Accept,
         signature: Signature,
-        inbox: String,
+        inbox: Subject,
         payload: Bytes,
     ) {
         let Ok(permit) = Arc::clone(&self.settling).try_acquire_owned() else {
@@ -276,7 +324,13 @@ impl Shared {
         });
     }
 
-    async fn settle(&self, accept: &Accept, signature: &Signature, inbox: String, payload: &Bytes) {
+    async fn settle(
+        &self,
+        accept: &Accept,
+        signature: &Signature,
+        inbox: Subject,
+        payload: &Bytes,
+    ) {
         let Ok(id) = id_of(payload) else { return };
         let prefix = self.connection.subjects.prefix();
         let asked = Asked::Node(self.node.clone());
@@ -349,6 +403,10 @@ fn settled_frame(id: &str, epoch: &Name, settled: Settled) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use async_nats::HeaderMap;
+
     use super::*;
 
     #[test]
@@ -368,6 +426,37 @@ mod tests {
         }
         let long = format!("{{\"id\":\"{}\"}}\0", "x".repeat(300));
         assert!(id_of(long.as_bytes()).is_err());
+    }
+
+    #[tokio::test]
+    async fn control_comes_before_requests_but_for_the_first_after_nothing_waited() {
+        let (requests, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let (control, others) = tokio::sync::mpsc::unbounded_channel();
+        let stream = |mut receiver: tokio::sync::mpsc::UnboundedReceiver<&'static str>| {
+            futures::stream::poll_fn(move |cx| receiver.poll_recv(cx)).map(|subject| {
+                crate::scripted::message(subject.into(), None, HeaderMap::new(), Bytes::new())
+            })
+        };
+        let mut subscriptions = Subscriptions::default();
+        let asked = Asked::Node("web-1".parse().unwrap());
+        subscriptions.own.push(Source::Request(asked), Box::pin(stream(receiver)));
+        subscriptions.others.push(Source::Control, Box::pin(stream(others)));
+        let mut next = || {
+            let polled = subscriptions.poll_next(&mut Context::from_waker(Waker::noop()));
+            polled.map(|next| next.map(|(_, message)| message.subject.to_string()))
+        };
+        assert_eq!(next(), Poll::Pending);
+        for at in ["1", "2"] {
+            requests.send(at).unwrap();
+        }
+        for at in ["a", "b"] {
+            control.send(at).unwrap();
+        }
+        for expected in ["1", "a", "b", "2"] {
+            assert_eq!(next(), Poll::Ready(Some(expected.to_owned())));
+        }
+        drop((requests, control));
+        assert_eq!(next(), Poll::Ready(None));
     }
 
     #[test]
