@@ -430,9 +430,9 @@ mod tests {
 
     #[tokio::test]
     async fn control_comes_before_requests_but_for_the_first_after_nothing_waited() {
-        let (requests, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let (control, others) = tokio::sync::mpsc::unbounded_channel();
-        let stream = |mut receiver: tokio::sync::mpsc::UnboundedReceiver<&'static str>| {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let (control, others) = mpsc::unbounded_channel();
+        let stream = |mut receiver: mpsc::UnboundedReceiver<&'static str>| {
             futures::stream::poll_fn(move |cx| receiver.poll_recv(cx)).map(|subject| {
                 crate::scripted::message(subject.into(), None, HeaderMap::new(), Bytes::new())
             })
