@@ -214,6 +214,7 @@ impl Node {
             (self.keys, ledger),
             places,
             presence,
+            self.handle.draining(),
         );
         let shared = Arc::new(shared);
         let subscriptions = shared.subscribe().await?;

@@ -163,7 +163,7 @@ impl Model {
             End::NotStarted => assert!(!self.is_started, "it was started"),
             End::Answered => assert!(self.is_answered, "no final response was sent"),
             End::Cancelled => assert!(self.is_cancelled && self.is_started && !self.is_answered),
-            End::Gone => assert!(self.is_started && !self.is_answered),
+            End::Gone | End::Lost => assert!(self.is_started && !self.is_answered),
         }
     }
 }

@@ -72,6 +72,8 @@ pub(crate) enum End {
     Cancelled,
     /// The client is gone.
     Gone,
+    /// The server ended without a final response.
+    Lost,
 }
 
 impl Exchange {
@@ -178,6 +180,11 @@ impl Exchange {
         if is_final {
             self.phase = Phase::Answered;
         }
+    }
+
+    /// There will be no final response. The client learns it when it settles.
+    pub(crate) fn lose(&mut self) {
+        self.over(End::Lost);
     }
 
     /// The next message to publish.
@@ -431,6 +438,17 @@ mod tests {
         }
         assert_eq!(exchange.end(false, now), Some(End::Gone));
         assert!((ms(60_000)..=ms(80_000)).contains(&(now - start)), "{:?}", now - start);
+    }
+
+    #[test]
+    fn a_server_that_ends_without_a_response_leaves_the_outcome_open() {
+        let (mut exchange, now) = started(16);
+        exchange.lose();
+        assert_eq!((exchange.next_message(), exchange.end(true, now)), (None, Some(End::Lost)));
+        let (mut exchange, now) = started(16);
+        exchange.send(Bytes::new(), true, now);
+        exchange.lose();
+        assert_eq!(exchange.end(true, now), Some(End::Answered));
     }
 
     #[test]

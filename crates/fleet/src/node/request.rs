@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    exchange::Exchange,
+    exchange::{Exchange, OUTAGE},
     frames::{BATCH, Finality, last, refusal, take_batch, with_id},
     ids::{Key, Origin},
     largest,
@@ -40,6 +40,10 @@ const FIRST_ROOM: usize = 4 * 1024;
 /// The maximum number of reads of the server's stream after the client is gone. Each has up to
 /// [`BATCH`] bytes, and by default a server holds 256 KiB.
 const LAST_READS: usize = 64;
+
+/// The maximum number of bytes that are read ahead of the credit. The server and its stream hold 384
+/// KiB by default.
+const AHEAD: usize = 4 * BATCH;
 
 /// A request that is accepted.
 pub(super) struct Accepted {
@@ -79,12 +83,14 @@ struct Running {
     finality: Finality,
     /// The final response was sent.
     is_answered: bool,
+    /// The server's stream has ended.
+    has_ended: bool,
 }
 
 impl Running {
-    /// Writes the request, polls the server, and reads its output while there is credit. Returns the
-    /// number of bytes that were read; 0: the stream has ended.
-    fn poll(&mut self, has_credit: bool, cx: &mut Context<'_>) -> Poll<usize> {
+    /// Writes the request, polls the server, and reads its output if `may_read`. Returns the number of
+    /// bytes that were read; 0: the stream has ended.
+    fn poll(&mut self, may_read: bool, cx: &mut Context<'_>) -> Poll<usize> {
         let Self { end, request, buffer, room, .. } = self;
         while !request.is_empty() {
             // A write fails when the server has closed the stream; the read reports it.
@@ -95,7 +101,7 @@ impl Running {
         }
         // Before the read, whose waker would wake this task.
         end.poll_connection(cx);
-        if !has_credit {
+        if !may_read || self.has_ended {
             return Poll::Pending;
         }
         buffer.reserve(*room);
@@ -151,6 +157,7 @@ pub(super) async fn run(mut accepted: Accepted) {
     let mut timer = pin!(sleep_until(Instant::now() + GO_TIME));
     // Kept after the final response, until the end: then the server closes its connection.
     let mut running = None;
+    let mut last_credit = Instant::now();
     let end = loop {
         serving(&mut running, accepted.publish(&mut exchange)).await;
         let is_connected = accepted.shared.connection.is_connected();
@@ -159,20 +166,22 @@ pub(super) async fn run(mut accepted: Accepted) {
         }
         // A probe may have become due.
         serving(&mut running, accepted.publish(&mut exchange)).await;
-        match next(&mut accepted.control, &exchange, running.as_mut(), timer.as_mut()).await {
+        if exchange.has_credit() {
+            last_credit = Instant::now();
+        }
+        match accepted.next(&exchange, last_credit, running.as_mut(), timer.as_mut()).await {
             Event::Message(message) => {
                 accepted.message(&message, &mut exchange, &mut running).await;
                 if running.is_some() {
                     accepted.unstarted = None;
                 }
             }
-            Event::Read(0) => {
-                if let Some(Running { end, key, .. }) = running.take() {
-                    accepted.ended_without_answer(&key, &mut exchange).await;
-                    end.close();
+            Event::Read(count) => {
+                if let Some(running) = &mut running {
+                    running.has_ended = count == 0;
                 }
+                accepted.send(&mut exchange, &mut running).await;
             }
-            Event::Read(_) => accepted.send(&mut exchange, &mut running).await,
             Event::Due => {}
         }
     };
@@ -205,32 +214,41 @@ async fn serving(running: &mut Option<Running>, publish: impl Future<Output = ()
     .await;
 }
 
-/// Waits for a message or a timer. Messages come first: a late timer must not overtake them.
-async fn next(
-    control: &mut mpsc::Receiver<Box<Message>>,
-    exchange: &Exchange,
-    mut running: Option<&mut Running>,
-    mut timer: Pin<&mut Sleep>,
-) -> Event {
-    let due = exchange.wake_at().unwrap_or_else(Instant::now);
-    // It may fire too early: then there is nothing to do.
-    if timer.is_elapsed() || due < timer.deadline() {
-        timer.as_mut().reset(due);
-    }
-    let has_credit = exchange.has_credit();
-    let stream = poll_fn(|cx| match &mut running {
-        Some(running) => running.poll(has_credit, cx),
-        None => Poll::Pending,
-    });
-    tokio::select! {
-        biased;
-        Some(message) = control.recv() => Event::Message(message),
-        count = stream => Event::Read(count),
-        () = timer => Event::Due,
-    }
-}
-
 impl Accepted {
+    /// Waits for a message or a timer. Messages come first: a late timer must not overtake them.
+    ///
+    /// While the server drains, and if the client has given no credit for [`OUTAGE`], output is read
+    /// ahead. Otherwise the server would drop the response of a handler that has returned.
+    async fn next(
+        &mut self,
+        exchange: &Exchange,
+        last_credit: Instant,
+        mut running: Option<&mut Running>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Event {
+        let due = exchange.wake_at().unwrap_or_else(Instant::now);
+        // It may fire too early: then there is nothing to do.
+        if timer.is_elapsed() || due < timer.deadline() {
+            timer.as_mut().reset(due);
+        }
+        let has_credit = exchange.has_credit();
+        let is_starved = !has_credit && last_credit.elapsed() >= OUTAGE;
+        let shared = &self.shared;
+        let stream = poll_fn(|cx| {
+            let Some(running) = &mut running else { return Poll::Pending };
+            let is_ahead = !running.is_answered
+                && running.buffer.len() < AHEAD
+                && (is_starved || shared.is_draining());
+            running.poll(has_credit || is_ahead, cx)
+        });
+        tokio::select! {
+            biased;
+            Some(message) = self.control.recv() => Event::Message(message),
+            count = stream => Event::Read(count),
+            () = timer => Event::Due,
+        }
+    }
+
     /// Publishes the accept.
     async fn accept(&self) -> Result<(), String> {
         let connection = &self.shared.connection;
@@ -286,7 +304,8 @@ impl Accepted {
         let finality = Finality::of(&self.id);
         let request = self.payload.clone();
         let (buffer, room) = (BytesMut::new(), FIRST_ROOM);
-        Ok(Running { end, key, request, buffer, room, finality, is_answered: false })
+        let (is_answered, has_ended) = (false, false);
+        Ok(Running { end, key, request, buffer, room, finality, is_answered, has_ended })
     }
 
     fn verify(&self, control: &Control) -> Result<Arc<Identity>, String> {
@@ -304,7 +323,13 @@ impl Accepted {
         let Some(running) = running else { return };
         let most = largest(self.shared.connection.link.max_payload());
         while exchange.has_credit() {
-            let Some(frames) = take_batch(&mut running.buffer, most) else { return };
+            let Some(frames) = take_batch(&mut running.buffer, most) else {
+                // The handler may have returned: its response did not fit into the buffers.
+                if running.has_ended {
+                    exchange.lose();
+                }
+                return;
+            };
             let is_final = running.finality.is_final(last(&frames));
             let frames = if is_final { with_id(frames, &self.id) } else { frames };
             if is_final {
@@ -313,19 +338,6 @@ impl Accepted {
             }
             exchange.send(frames, is_final, Instant::now());
         }
-    }
-
-    /// The server has closed the stream: it has ended, or has waited for the client for too long.
-    async fn ended_without_answer(&self, key: &Key, exchange: &mut Exchange) {
-        let why = if self.shared.is_draining.load(Ordering::SeqCst) {
-            "the node shut down"
-        } else {
-            "cancelled: the client did not read the responses in time"
-        };
-        let response = kakehi_channel::Response::<()>::error(&self.id, why);
-        let frame = super::frames::frame(&response);
-        self.keep(key, &frame).await;
-        exchange.send(frame, true, Instant::now());
     }
 
     async fn keep(&self, key: &Key, frames: &Bytes) {
@@ -352,7 +364,11 @@ impl Accepted {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicBool, task::Waker, time::Duration};
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::Waker,
+        time::Duration,
+    };
 
     use kakehi_channel::{ChannelError, Request, Response};
     use kakehi_server::{Handler, Limits, serve};
@@ -377,6 +393,7 @@ mod tests {
             room: FIRST_ROOM,
             finality: Finality::of("a"),
             is_answered: false,
+            has_ended: false,
         };
         (door, running)
     }

@@ -4,10 +4,7 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     mem,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,6 +18,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::yield_now,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{
@@ -69,7 +67,7 @@ pub(super) struct Shared {
     pub(super) door: OnceLock<Door>,
     pub(super) places: Arc<Semaphore>,
     pub(super) ledger: Ledger,
-    pub(super) is_draining: AtomicBool,
+    draining: CancellationToken,
     pub(super) presence: Presence,
     routes: Mutex<HashMap<u64, mpsc::Sender<Box<Message>>>>,
     numbers: Numbers,
@@ -126,6 +124,7 @@ impl Shared {
         (keys, ledger): (Keys, Ledger),
         places: usize,
         presence: Presence,
+        draining: CancellationToken,
     ) -> Self {
         Self {
             connection,
@@ -137,7 +136,7 @@ impl Shared {
             ledger,
             settling: Arc::new(Semaphore::new(SETTLING)),
             unstarted: Arc::new(Semaphore::new(UNSTARTED)),
-            is_draining: AtomicBool::new(false),
+            draining,
             presence,
             routes: Mutex::default(),
             numbers,
@@ -146,6 +145,11 @@ impl Shared {
 
     pub(super) fn routes(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Box<Message>>>> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the server accepts no further requests.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
     }
 
     /// Subscribes to all that a node listens to. Requests come last, so that their control is heard.
@@ -184,12 +188,12 @@ impl Shared {
         tokio::pin!(leave, draining);
         let mut is_member = true;
         let mut has_begun = false;
+        let mut is_open = true;
         loop {
-            let is_open = !self.is_draining.load(Ordering::SeqCst);
             let next = tokio::select! {
                 biased;
                 () = &mut draining, if is_open => {
-                    self.is_draining.store(true, Ordering::SeqCst);
+                    is_open = false;
                     is_member = false;
                     subscriptions.any.clear();
                     subscriptions.own.clear();
@@ -264,7 +268,7 @@ impl Shared {
             Ok(id) => id,
             Err(why) => return self.refuse(&inbox, "", Refusal::Malformed, why).await,
         };
-        if self.is_draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             let why = "the node is shutting down";
             return self.refuse(&inbox, &id, Refusal::ShuttingDown, why).await;
         }

@@ -127,6 +127,8 @@ pub(super) struct Record {
     /// The life that ended then.
     pub(super) dead_life: u64,
     pub(super) is_draining: bool,
+    /// The last life in which it drained.
+    pub(super) drained_life: u64,
     /// When no message could reach it or leave it; in order.
     pub(super) cuts: Vec<(Duration, Duration)>,
     /// When it was stopped; in order.

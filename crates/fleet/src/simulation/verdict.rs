@@ -221,13 +221,10 @@ impl Court {
         match message {
             "the handler panicked" => run.stage == Stage::Returned(End::Panic),
             "cancelled: the deadline has passed" => run.plan.ask.deadline.is_some(),
-            "cancelled: the server is shutting down" | "the node shut down" => {
-                let start = run.start.as_ref();
-                start.is_some_and(|start| self.processes[start.process].is_draining)
-                    && run.stage == Stage::Cancelled
-            }
-            "cancelled: the client did not read the responses in time" => {
-                run.stage == Stage::Cancelled && self.now >= run.sent + Duration::from_secs(90)
+            "cancelled: the server is shutting down" => {
+                let has_drained =
+                    |start: &Start| self.processes[start.process].drained_life == start.life;
+                run.start.as_ref().is_some_and(has_drained) && run.stage == Stage::Cancelled
             }
             message => message == format!("{token} err") && run.stage == Stage::Returned(End::Err),
         }
@@ -237,13 +234,16 @@ impl Court {
     fn judge_unknown(&self, token: usize) -> Result<&'static str, String> {
         let run = &self.runs[token];
         let accepts = self.accepts.values().filter(|accepted| accepted.token == token);
-        let is_allowed = accepts.map(|accepted| accepted.process).any(|process| {
+        let is_allowed = accepts.map(|accepted| (accepted.process, accepted.life)).any(|at| {
+            let (process, life) = at;
             let record = &self.processes[process];
             let was_cut = self
                 .longest_cut(process, run.sent)
                 .max(self.longest_stop(process, run.sent))
                 .max(self.longest_cut(run.client, run.sent));
-            record.killed.is_some() || record.is_draining || was_cut >= Duration::from_secs(9)
+            record.killed.is_some()
+                || record.drained_life == life
+                || was_cut >= Duration::from_secs(9)
         });
         let is_cancelled = run.stage == Stage::Cancelled;
         if is_allowed || is_cancelled { Ok("unknown") } else { Err("the node is there".into()) }

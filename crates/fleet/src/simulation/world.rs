@@ -106,7 +106,12 @@ impl World {
             let is_connected = process.alive.is_none() || process.connection.is_some();
             has_ended && is_free && is_connected && process.restart_at.is_none()
         };
-        self.faults.is_empty() && self.processes.iter().all(is_over) && self.court.lock().is_quiet()
+        // A broker that is stopped still has messages.
+        let delivers = self.fabric.brokers.iter().all(|broker| broker.stopped_until <= self.now);
+        self.faults.is_empty()
+            && delivers
+            && self.processes.iter().all(is_over)
+            && self.court.lock().is_quiet()
     }
 
     fn step(&mut self, step: Duration) {
@@ -349,7 +354,11 @@ impl World {
             Fault::Drain(number) => {
                 if let Some(alive) = &self.processes[number].alive {
                     self.court.lock().reach("a node leaves");
-                    self.court.lock().processes[number].is_draining = true;
+                    let mut court = self.court.lock();
+                    let record = &mut court.processes[number];
+                    record.is_draining = true;
+                    record.drained_life = record.life;
+                    drop(court);
                     alive.handle.shutdown();
                 }
             }
