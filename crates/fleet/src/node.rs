@@ -326,11 +326,19 @@ impl std::fmt::Debug for Node {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::HeaderMap;
+    use bytes::Bytes;
+    use tokio::time::sleep;
+
     use super::*;
+    use crate::{
+        message::{Control, ControlKind, FromNode, Signature, ToNode},
+        scripted::{Link, Outgoing},
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_closed_connection_ends_the_node_once() {
-        let acknowledged = tokio::time::sleep(Duration::from_millis(20));
+        let acknowledged = sleep(Duration::from_millis(20));
         finish(std::future::pending(), std::future::ready(()), acknowledged).await;
     }
 
@@ -343,7 +351,7 @@ mod tests {
         };
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
         let logging = tracing::subscriber::set_default(subscriber);
-        let link = crate::scripted::Link::new("p1");
+        let link = Link::new("p1");
         link.connect(is_connected);
         let handler =
             async |_: kakehi_channel::Request, _: kakehi_server::Context| Ok::<_, String>("");
@@ -352,6 +360,70 @@ mod tests {
         drop(logging);
         let lines = lines.lock().unwrap().clone();
         String::from_utf8(lines).unwrap()
+    }
+
+    /// Sends a message of the client to the node.
+    fn say(link: &Link, to: &str, headers: HeaderMap, payload: Bytes) {
+        let reply = Some("inbox".to_owned());
+        let message = crate::scripted::message(to.to_owned(), reply, headers, payload);
+        // Control has the first subscription, and requests to the node have the last.
+        let number = if to.contains(".ctl.") { 1 } else { 5 };
+        assert!(link.deliver(number, message));
+    }
+
+    /// The accept, and the final responses and settled outcomes that the node has sent.
+    fn heard(link: &Link) -> (Option<String>, Vec<String>) {
+        let (mut accept, mut ends) = (None, vec![]);
+        while let Some(outgoing) = link.next_outgoing() {
+            let Outgoing::Publish { message, .. } = outgoing else { continue };
+            match FromNode::read(&message) {
+                Some(FromNode::Accept(_)) => accept = message.reply.map(|reply| reply.to_string()),
+                Some(
+                    FromNode::Batch { is_final: true, frames, .. } | FromNode::Settled(frames),
+                ) => {
+                    ends.push(String::from_utf8(frames.to_vec()).unwrap());
+                }
+                _ => {}
+            }
+        }
+        (accept, ends)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_without_credit_is_kept_for_settle_and_its_place_is_free() {
+        let (link, handle) = (Link::new("p1"), Handle::default());
+        let handler = async |_: kakehi_channel::Request, context: kakehi_server::Context| {
+            for _ in 0..3 {
+                context.progress("x".repeat(100_000)).await?;
+            }
+            Ok::<_, kakehi_channel::ChannelError>("done")
+        };
+        let node = Node::connect(Broker::scripted(link.clone()), "web-1").handle(&handle);
+        tokio::spawn(node.keys(Keys::default().unsigned(true)).serve(handler).into_future());
+        sleep(Duration::from_secs(1)).await;
+        let request = frame(&kakehi_channel::Request::with_command("ID-1", "work"));
+        say(&link, "kakehi.node.web-1", HeaderMap::new(), request);
+        sleep(Duration::from_millis(10)).await;
+        let control = heard(&link).0.expect("the node accepts");
+        let mut said =
+            Control { kind: ControlKind::Go, credit: Some(1), next: Some(1), ..Control::default() };
+        for second in 0..130 {
+            say(&link, &control, said.write(), Bytes::new());
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(heard(&link).1, [""; 0], "after {second} s");
+            said.kind = ControlKind::Alive;
+            if !(119..124).contains(&second) {
+                let is_open = usize::from(second < 120);
+                assert_eq!(handle.stats().connections, is_open, "after {second} s");
+            }
+        }
+        let accept = control.strip_prefix("kakehi.ctl.").unwrap().parse().unwrap();
+        let settle = ToNode::Settle { accept, signature: Signature::default() };
+        let query = frame(&kakehi_channel::Request::with_command("ID-1", "settle"));
+        say(&link, "kakehi.node.web-1", settle.write(), query);
+        sleep(Duration::from_secs(1)).await;
+        let ends = heard(&link).1;
+        assert!(ends.len() == 1 && ends[0].contains("\"done\""), "{ends:?}");
     }
 
     #[derive(Clone)]

@@ -72,7 +72,7 @@ pub(crate) enum End {
     Cancelled,
     /// The client is gone.
     Gone,
-    /// The server ended without a final response.
+    /// The server ended without a final response, or the client gave no credit for it.
     Lost,
 }
 
@@ -182,7 +182,7 @@ impl Exchange {
         }
     }
 
-    /// There will be no final response. The client learns it when it settles.
+    /// No final response will be sent. The client learns the outcome when it settles.
     pub(crate) fn lose(&mut self) {
         self.over(End::Lost);
     }

@@ -5,6 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_nats::{Message, StatusCode, Subject};
@@ -44,6 +45,10 @@ const LAST_READS: usize = 64;
 /// The maximum number of bytes that are read ahead of the credit. The server and its stream hold 384
 /// KiB by default.
 const AHEAD: usize = 4 * BATCH;
+
+/// How long a request whose handler has ended waits for credit. Then its final response is kept for
+/// `settle`.
+const NO_CREDIT: Duration = Duration::from_secs(120);
 
 /// A request that is accepted.
 pub(super) struct Accepted {
@@ -110,6 +115,12 @@ impl Running {
         Poll::Ready(read)
     }
 
+    /// Whether no further output will come.
+    fn is_over(&self) -> bool {
+        let has_final = || self.finality.is_final(last(&self.buffer));
+        self.has_ended || self.buffer.ends_with(b"\0") && has_final()
+    }
+
     /// Reads the rest of the server's output. Returns the batch with the final response, if the handler
     /// has returned.
     async fn unsent_final(&mut self) -> Option<Bytes> {
@@ -168,6 +179,11 @@ pub(super) async fn run(mut accepted: Accepted) {
         serving(&mut running, accepted.publish(&mut exchange)).await;
         if exchange.has_credit() {
             last_credit = Instant::now();
+        } else if last_credit.elapsed() >= NO_CREDIT
+            && running.as_ref().is_some_and(Running::is_over)
+        {
+            exchange.lose();
+            continue;
         }
         match accepted.next(&exchange, last_credit, running.as_mut(), timer.as_mut()).await {
             Event::Message(message) => {
@@ -367,7 +383,6 @@ mod tests {
     use std::{
         sync::atomic::{AtomicBool, Ordering},
         task::Waker,
-        time::Duration,
     };
 
     use kakehi_channel::{ChannelError, Request, Response};
