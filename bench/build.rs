@@ -13,8 +13,23 @@ mod peers {
     pub fn generate() {
         // tonic: messages by prost, needs `protoc`.
         tonic_prost_build::compile_protos("proto/peer.proto").expect("tonic codegen");
+        connectrpc();
         ttrpc();
         varlink_generator::cargo_build("proto/org.bench.rpc.varlink");
+    }
+
+    /// Messages by buffa, needs `protoc`; without JSON.
+    fn connectrpc() {
+        let out = Path::new(&env::var("OUT_DIR").unwrap()).join("connectrpc");
+        fs::create_dir_all(&out).unwrap();
+        connectrpc_build::Config::new()
+            .files(&["proto/peer.proto"])
+            .includes(&["proto"])
+            .out_dir(out)
+            .include_file("include.rs")
+            .generate_json(false)
+            .compile()
+            .expect("connectrpc codegen");
     }
 
     /// A parser of its own, messages by rust-protobuf, in a folder of their own.

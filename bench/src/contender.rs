@@ -1,8 +1,8 @@
 //! The trait that one file per contender implements.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::OnceLock, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::model::{Request, Response, Status};
 
@@ -22,6 +22,9 @@ impl Rt {
         if self == Rt::Multi {
             b.worker_threads(2);
         }
+        for setting in SETTINGS.get().into_iter().flatten() {
+            setting.apply(&mut b);
+        }
         b.enable_all().build().expect("tokio runtime")
     }
 
@@ -37,6 +40,47 @@ impl Rt {
             Rt::Multi => rt.block_on(async { tokio::spawn(fut).await.expect("task") }),
         }
     }
+}
+
+/// The settings of tokio that this process was started with, by `--tokio`.
+static SETTINGS: OnceLock<Vec<Setting>> = OnceLock::new();
+
+/// One stable setting of tokio's `Builder`, such as `event_interval=31`.
+struct Setting {
+    name: String,
+    value: u32,
+}
+
+impl Setting {
+    fn parse(text: &str) -> Result<Self> {
+        let (name, value) = text.split_once('=').context("--tokio NAME=VALUE")?;
+        let setting = Setting { name: name.into(), value: value.parse()? };
+        if !setting.apply(&mut tokio::runtime::Builder::new_multi_thread()) {
+            bail!("--tokio: no {name}");
+        }
+        Ok(setting)
+    }
+
+    /// `false`: there is no setting of this name.
+    fn apply(&self, builder: &mut tokio::runtime::Builder) -> bool {
+        let size = self.value as usize;
+        match self.name.as_str() {
+            "event_interval" => builder.event_interval(self.value),
+            "global_queue_interval" => builder.global_queue_interval(self.value),
+            "max_blocking_threads" => builder.max_blocking_threads(size),
+            "max_io_events_per_busy_tick" => builder.max_io_events_per_busy_tick(size),
+            "max_io_events_per_tick" => builder.max_io_events_per_tick(size),
+            "worker_threads" => builder.worker_threads(size),
+            _ => return false,
+        };
+        true
+    }
+}
+
+/// Uses these settings for each runtime that is built from now on: `NAME=VALUE+NAME=VALUE`.
+pub fn set_tokio(settings: &str) -> Result<()> {
+    let settings = settings.split('+').map(Setting::parse).collect::<Result<_>>()?;
+    SETTINGS.set(settings).ok().context("set twice")
 }
 
 /// The description of a contender for the tables.

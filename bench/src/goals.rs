@@ -14,6 +14,7 @@ const PEERS: &[&str] = &[
     "ttrpc",
     "tonic",
     "tonic-mpsc",
+    "connectrpc",
     "remoc",
     "zbus-p2p",
 ];
@@ -101,6 +102,9 @@ const GOALS: &[Goal] = &[
     goal("w1", "p99 / expert-spin", AtMost(1.5), |r| r.ratio("kakehi", "expert-spin", "p99_us")),
     goal("w1", "p50 / best peer, cores that wake slowly", AtMost(0.2), |r| best_peer(r, true)),
     goal("w1", "p50 / best peer, cores that wake fast", AtMost(0.5), |r| best_peer(r, false)),
+    goal("w1", "typed commands: p50 / kakehi", AtMost(1.1), |r| {
+        r.ratio("kakehi-router", "kakehi", "p50_us")
+    }),
     goal("w1", "CPU a call / least of a peer", AtMost(1.0), |r| {
         Some(r.cpu("kakehi")? / r.least(Round::cpu)?)
     }),
@@ -121,6 +125,12 @@ const GOALS: &[Goal] = &[
     }),
     goal("w2", "protobuf: responses a second / tonic", AtLeast(1.2), |r| {
         r.ratio("kakehi-sozu", "tonic", "per_s")
+    }),
+    goal("w2", "typed commands: responses a second / kakehi", AtLeast(0.9), |r| {
+        r.ratio("kakehi-router", "kakehi", "per_s")
+    }),
+    goal("w3", "typed commands: calls a second / kakehi", AtLeast(0.9), |r| {
+        r.ratio("kakehi-router", "kakehi", "per_s")
     }),
     goal("w3", "calls a second / expert", AtLeast(0.9), |r| r.ratio("kakehi", "expert", "per_s")),
     goal("w3", "calls a second / best peer", AtLeast(3.0), |r| {

@@ -95,7 +95,7 @@ fn main() -> Result<()> {
                  kakehi-bench run [--rounds 5] [--out FILE] [--contenders a,b] [--workloads w1,w2]\n\
                  \x20             [--rt current|multi] [--pin none|same|split] [--awake yes] [--ms 3000]\n\
                  \x20             [--wrap-server CMD] [--wrap-client CMD] [--calls N] [--responses N]\n\
-                 \x20             [--bytes N] [--connections N]\n\
+                 \x20             [--bytes N] [--connections N] [--tokio default,event_interval=31]\n\
                  kakehi-bench table --in FILE [--base raw-tokio]\n\
                  kakehi-bench goals --in FILE\n\
                  kakehi-bench micro"
@@ -110,6 +110,9 @@ fn child(command: &str, opts: &Opts) -> Result<()> {
     proc::raise_fd_limit();
     if let Some(cpu) = opts.get("cpu") {
         proc::pin(cpu.parse()?);
+    }
+    if let Some(settings) = opts.get("tokio") {
+        contender::set_tokio(settings)?;
     }
     let name = opts.get("contender").context("--contender")?.to_string();
     let sock = PathBuf::from(opts.get("sock").context("--sock")?);

@@ -21,6 +21,9 @@ use crate::{
 /// A client that takes longer hangs: none of the workloads needs half of it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The name of tokio without changed settings, in `--tokio`.
+const DEFAULT: &str = "default";
+
 #[derive(Serialize, Deserialize)]
 pub struct Row {
     pub round: u32,
@@ -78,6 +81,7 @@ struct Case<'a> {
     contender: &'a str,
     workload: &'a str,
     rt: &'a str,
+    tokio: &'a str,
     pin: &'a str,
     opts: &'a Opts,
 }
@@ -95,6 +99,9 @@ fn one(case: &Case, dir: &Path) -> Result<Numbers> {
         c.args(["--contender", case.contender, "--rt", case.rt, "--sock"]).arg(&sock);
         if let Some(cpu) = cpu {
             c.args(["--cpu", cpu]);
+        }
+        if case.tokio != DEFAULT {
+            c.args(["--tokio", case.tokio]);
         }
     };
     let wrap_server = case.opts.get("wrap-server");
@@ -192,6 +199,11 @@ pub fn run(opts: &Opts) -> Result<()> {
     std::fs::create_dir_all(&dir)?;
     let mut file = OpenOptions::new().create(true).append(true).open(&out)?;
     let rt = opts.get("rt").unwrap_or("current");
+    let tokio: Vec<&str> = opts.get("tokio").unwrap_or(DEFAULT).split(',').collect();
+    let subjects: Vec<(&String, &str)> = contenders
+        .iter()
+        .flat_map(|name| tokio.iter().map(move |settings| (name, *settings)))
+        .collect();
     let pin = opts.get("pin").unwrap_or("none");
     let awake = opts.get("awake") == Some("yes");
     if awake {
@@ -202,14 +214,14 @@ pub fn run(opts: &Opts) -> Result<()> {
 
     for round in 0..rounds {
         for workload in &workloads {
-            for name in &contenders {
-                let about = all.iter().find(|a| a.name == name).expect("picked");
+            for (name, tokio) in &subjects {
+                let about = all.iter().find(|a| a.name == *name).expect("picked");
                 if !about.runs(workload) {
                     continue;
                 }
                 let load = proc::loadavg();
                 let (ticks, cpu) = (proc::machine_ticks(), own_cpu());
-                let case = Case { contender: name, workload, rt, pin, opts };
+                let case = Case { contender: name, workload, rt, tokio, pin, opts };
                 let r = one(&case, &dir);
                 let after = proc::machine_ticks();
                 let total = (after.2 - ticks.2).max(1) as f64;
@@ -217,8 +229,8 @@ pub fn run(opts: &Opts) -> Result<()> {
                 let row = Row {
                     round,
                     workload: workload.clone(),
-                    contender: name.clone(),
-                    rt: rt.into(),
+                    contender: name.to_string(),
+                    rt: if *tokio == DEFAULT { rt.into() } else { format!("{rt} {tokio}") },
                     pin: label.clone(),
                     load,
                     foreign: (((after.0 - ticks.0) as f64 - ours) / total).max(0.0),
@@ -227,7 +239,7 @@ pub fn run(opts: &Opts) -> Result<()> {
                     numbers: r.unwrap_or_default(),
                 };
                 eprintln!(
-                    "round {round} {workload} {name:18} load {load:.2} foreign {:.0}% {}",
+                    "round {round} {workload} {name:18} tokio {tokio} load {load:.2} foreign {:.0}% {}",
                     row.foreign * 100.0,
                     match &row.error {
                         Some(e) => format!("FAILED: {e}"),

@@ -4,11 +4,13 @@ mod rawframe;
 
 pub mod expert;
 pub mod kakehi;
+pub mod kakehi_router;
 pub mod kakehi_sozu;
 pub mod raw_tokio;
 
 #[cfg(feature = "peers")]
 mod peers {
+    pub mod connectrpc;
     pub mod framed;
     pub mod raw_blocking;
     pub mod remoc;
@@ -48,6 +50,7 @@ macro_rules! for_each_contender {
         $m!(kakehi::Kakehi<true>);
         $m!(kakehi::Kakehi<false>);
         $m!(kakehi::KakehiPool);
+        $m!(kakehi_router::KakehiRouter);
         $m!(kakehi_sozu::KakehiSozu);
         #[cfg(feature = "peers")]
         {
@@ -59,6 +62,7 @@ macro_rules! for_each_contender {
             $m!(ttrpc::Ttrpc);
             $m!(tonic::Tonic<false>);
             $m!(tonic::Tonic<true>);
+            $m!(connectrpc::ConnectRpc);
             $m!(remoc::Remoc);
             $m!(zbus::Zbus);
         }
