@@ -27,6 +27,10 @@ pub(crate) const LATE: Duration = Duration::from_secs(1);
 /// messages that have arrived are read first.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
+/// If the last look is later than this, the process was stopped, and the messages that it missed may be
+/// lost: a broker drops them when it restarts.
+const LATE_LOOK: Duration = Duration::from_millis(500);
+
 /// How long after the last 503 the end comes. A process that was stopped reads 503s that are old, and
 /// the messages that came after them.
 const READ_FIRST: Duration = Duration::from_millis(500);
@@ -96,11 +100,11 @@ impl Life {
         {
             return self.judge(at + READ_FIRST, now);
         }
-        let due = self.due();
         let Some(looked) = self.looked else {
-            if now >= due {
+            let look_at = self.due() - LAST_LOOK;
+            if now > look_at + LATE_LOOK {
                 self.heard(now);
-            } else if now + LAST_LOOK >= due {
+            } else if now >= look_at {
                 self.looked = Some(now);
             }
             return Verdict::Alive;
@@ -189,9 +193,14 @@ mod tests {
         assert_eq!(life.look(start + Duration::from_millis(15_300)), Verdict::Alive);
         // The last look is late, so the end is late too.
         let mut life = Life::new(start);
-        assert_eq!(life.look(start + Duration::from_millis(14_990)), Verdict::Alive);
+        assert_eq!(life.look(start + Duration::from_millis(14_500)), Verdict::Alive);
         assert_eq!(life.look(start + seconds(15)), Verdict::Alive);
-        assert_eq!(life.wake_at(), start + Duration::from_millis(15_990));
-        assert_eq!(life.look(start + Duration::from_millis(15_990)), Verdict::Gone);
+        assert_eq!(life.wake_at(), start + Duration::from_millis(15_500));
+        assert_eq!(life.look(start + Duration::from_millis(15_500)), Verdict::Gone);
+        // The process was stopped, and was continued before the end.
+        let mut life = Life::new(start);
+        let continued = start + Duration::from_millis(14_900);
+        assert_eq!(life.look(continued), Verdict::Alive);
+        assert_eq!(life.wake_at(), continued + SILENCE - LAST_LOOK);
     }
 }

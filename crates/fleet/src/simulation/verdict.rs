@@ -277,10 +277,13 @@ impl Court {
             let reported = run.report.as_ref().map(|(at, _)| *at);
             let Some(left) = reported.or(self.processes[run.client].killed) else { continue };
             let record = &self.processes[start.process];
-            let mut troubles: Vec<_> = record.cuts.iter().chain(&record.stops).collect();
+            let late = &self.processes[run.client].cuts;
+            let mut troubles: Vec<_> =
+                record.cuts.iter().chain(&record.stops).chain(late).collect();
             troubles.sort();
             let mut until = left + TO_CANCEL;
-            // After each trouble, the node waits for its client anew.
+            // After each trouble, the node waits for its client anew. Messages that the client sent
+            // while it was cut off arrive late.
             for (from, to) in troubles {
                 if *from <= until {
                     until = until.max(*to + TO_CANCEL);
