@@ -62,6 +62,8 @@ pub(super) struct Run {
     pub(super) ended: Duration,
     pub(super) said: u64,
     pub(super) heard: u64,
+    /// When the last control came to the node.
+    pub(super) controlled: Duration,
     pub(super) report: Option<(Duration, Report)>,
 }
 
@@ -158,6 +160,7 @@ impl Court {
             ended: Duration::ZERO,
             said: 0,
             heard: 0,
+            controlled: Duration::ZERO,
             report: None,
         });
         token

@@ -104,6 +104,7 @@ impl Court {
         if control.kind == ControlKind::Go {
             accepted.go.get_or_insert(now);
         }
+        self.runs[token].controlled = now;
         self.journal.tell(|| format!("{token} gets {control:?}"));
         self.note("control", token, process);
     }

@@ -19,6 +19,10 @@ const EARLIER: Duration = Duration::from_secs(75);
 /// The longest time from the end of the interest in a request to the end of its handler.
 const TO_CANCEL: Duration = Duration::from_secs(22);
 
+/// How long after the last message of its client a handler may run: 15 s, a last look, and a second
+/// for the step of the world.
+const SILENT: Duration = Duration::from_secs(17);
+
 impl Court {
     /// Records the start of a handler, and returns its plan.
     pub(super) fn start(&mut self, token: usize, id: &str, process: usize) -> Plan {
@@ -277,13 +281,11 @@ impl Court {
             let reported = run.report.as_ref().map(|(at, _)| *at);
             let Some(left) = reported.or(self.processes[run.client].killed) else { continue };
             let record = &self.processes[start.process];
-            let late = &self.processes[run.client].cuts;
-            let mut troubles: Vec<_> =
-                record.cuts.iter().chain(&record.stops).chain(late).collect();
+            let mut troubles: Vec<_> = record.cuts.iter().chain(&record.stops).collect();
             troubles.sort();
-            let mut until = left + TO_CANCEL;
-            // After each trouble, the node waits for its client anew. Messages that the client sent
-            // while it was cut off arrive late.
+            // What the client sent while it was cut off arrives late.
+            let mut until = (left + TO_CANCEL).max(run.controlled + SILENT);
+            // After each trouble, the node waits for its client anew.
             for (from, to) in troubles {
                 if *from <= until {
                     until = until.max(*to + TO_CANCEL);
