@@ -23,6 +23,13 @@ def build():
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
 
 
+def wait_until(condition, what):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, f"not within 30 s: {what}"
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
 def daemon(jobs):
     """Runs kakehid in a folder of its own, and returns the folder and the process."""
@@ -34,8 +41,7 @@ def daemon(jobs):
         command = [SERVER, "--socket", socket, "--jobs", file]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
             try:
-                while not socket.exists():
-                    time.sleep(0.01)
+                wait_until(socket.exists, "the socket of kakehid")
                 yield folder, running
             finally:
                 running.terminate()

@@ -193,6 +193,16 @@ impl Load {
         std::time::Instant::now() >= self.until
     }
 
+    /// For libraries that pipeline: echo requests until the time is over, then the rest of a window.
+    pub fn requests<T>(&self, encode: impl Fn(Request) -> T) -> impl Iterator<Item = T> {
+        let mut sent = 0_u64;
+        std::iter::from_fn(move || {
+            sent += 1;
+            let more = !sent.is_multiple_of(self.in_flight as u64) || !self.done();
+            more.then(|| encode(Request::echo(sent, self.payload)))
+        })
+    }
+
     #[cfg(feature = "peers")]
     /// For multiplexing libraries: one task per outstanding call, `call` on a clone of the client.
     pub async fn tasks<C, F, Fut>(self, client: C, call: F) -> Result<u64>

@@ -122,14 +122,8 @@ impl Client for Typed {
     }
 
     async fn pipelined(&mut self, load: Load) -> Result<u64> {
-        let mut sent = 0_u64;
-        let requests = std::iter::from_fn(|| {
-            sent += 1;
-            let more = !sent.is_multiple_of(load.in_flight as u64) || !load.done();
-            more.then(|| {
-                let model::Request { id, payload, .. } = model::Request::echo(sent, load.payload);
-                Request::with_command(id, Invocation(Echo { payload }))
-            })
+        let requests = load.requests(|model::Request { id, payload, .. }| {
+            Request::with_command(id, Invocation(Echo { payload }))
         });
         let mut answers = self.connection.pipeline_messages(requests).window(load.in_flight);
         let mut n = 0;

@@ -230,12 +230,7 @@ impl Client for ProtobufClient {
     }
 
     async fn pipelined(&mut self, load: Load) -> Result<u64> {
-        let mut sent = 0_u64;
-        let requests = std::iter::from_fn(|| {
-            sent += 1;
-            let more = !sent.is_multiple_of(load.in_flight as u64) || !load.done();
-            more.then(|| ask(model::Request::echo(sent, load.payload)))
-        });
+        let requests = load.requests(ask);
         let mut answers = self.0.pipeline_messages(requests).window(load.in_flight);
         let mut n = 0;
         while let Some(told) = answers.next().await.transpose()? {
